@@ -1,0 +1,169 @@
+"""Training batches: the same stream whatever the processes, the workers and the batch at which an epoch is entered."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils.data.augment import PaddedCrop, Plain, TwoViews
+from utils.data.batches import TrainBatches
+from utils.data.images import FileImages, TensorImages
+from utils.data.order import epoch_order
+from utils.errors import UserError
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def memory():
+    images = torch.randint(0, 256, (50, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return TensorImages("noise", images, torch.arange(50))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    paths = [folder / f"{i:02}.png" for i in range(14)]
+    for i, path in enumerate(paths):
+        Image.fromarray(random.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)).save(path)
+    return FileImages("files", paths, SIZE, torch.arange(14))
+
+
+def views(kind=TwoViews):
+    if kind is Plain:
+        return Plain(MEAN, STD)
+    if kind is PaddedCrop:
+        return PaddedCrop(SIZE, padding=2, hflip=True, mean=MEAN, std=STD)
+    return TwoViews(SIZE, crop_scale=(0.2, 1.0), hflip=True, mean=MEAN, std=STD)
+
+
+def train_batches(image_set, augmentation=None, **settings):
+    settings = {"batch_size": 12, "seed": 3, "device": "cpu"} | settings
+    return TrainBatches(image_set, augmentation or views(), **settings)
+
+
+def assert_same(ours, theirs):
+    assert (ours.epoch, ours.index) == (theirs.epoch, theirs.index)
+    assert torch.equal(ours.labels, theirs.labels)
+    torch.testing.assert_close(ours.images, theirs.images, atol=1e-5, rtol=0)
+
+
+def test_an_epoch_visits_every_image_once_and_keeps_the_last_batch(memory):
+    source = train_batches(memory)
+    batches = list(source.epoch(2))
+    assert len(source) == len(batches) == 5
+    assert [batch.index for batch in batches] == [0, 1, 2, 3, 4] and batches[0].epoch == 2
+    assert [len(batch.labels) for batch in batches] == [12, 12, 12, 12, 2]
+    assert [len(batch.images) for batch in batches] == [24, 24, 24, 24, 4]
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), epoch_order(3, 2, 50))
+
+
+def test_labels_belong_to_the_images_and_view_one_comes_first(memory):
+    augmentation = views()
+    augmentation.jitter_probability = augmentation.grey_probability = 0.0
+    augmentation.crop_scale, augmentation.hflip = (1.0, 1.0), False
+    for batch in train_batches(memory, augmentation).epoch(0):
+        expected = (memory.images[batch.labels].float() / 255 - 0.5) / 0.25
+        first, second = batch.images.chunk(2)
+        for view in (first, second):
+            # A crop of the whole area is all but the whole image: sides are rounded, so compare means.
+            assert (view.mean(dim=(2, 3)) - expected.mean(dim=(2, 3))).abs().max() < 0.35
+    for batch in train_batches(memory, views(Plain)).epoch(0):
+        expected = (memory.images[batch.labels].float() / 255 - 0.5) / 0.25
+        torch.testing.assert_close(batch.images, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [TwoViews, PaddedCrop])
+def test_the_stream_depends_on_seed_and_epoch_alone(memory, kind):
+    ours = list(train_batches(memory, views(kind)).epoch(1))
+    torch.manual_seed(99)
+    for one, other in zip(ours, train_batches(memory, views(kind)).epoch(1), strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    for settings, epoch in (({"seed": 4}, 1), ({}, 2)):
+        other = next(train_batches(memory, views(kind), **settings).epoch(epoch))
+        assert not torch.equal(other.labels, ours[0].labels)
+
+
+def test_the_global_random_state_is_left_alone(memory, files):
+    state = torch.get_rng_state()
+    list(train_batches(memory).epoch(0))
+    list(train_batches(files).epoch(0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("source", ["memory", "files"])
+def test_an_epoch_can_be_entered_at_any_batch(request, source):
+    image_set = request.getfixturevalue(source)
+    whole = list(train_batches(image_set, batch_size=5).epoch(1))
+    for start in (1, len(whole) - 1, len(whole)):
+        rest = list(train_batches(image_set, batch_size=5).epoch(1, start=start))
+        assert len(rest) == len(whole) - start
+        for one, other in zip(rest, whole[start:], strict=True):
+            assert_same(one, other)
+
+
+@pytest.mark.parametrize("source", ["memory", "files"])
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_processes_together_have_the_batch_of_one(request, source, world_size):
+    image_set = request.getfixturevalue(source)
+    size = 11 if source == "memory" else 5
+    one = list(train_batches(image_set, batch_size=size).epoch(0))
+    shares = [
+        list(train_batches(image_set, batch_size=size, rank=rank, world_size=world_size).epoch(0))
+        for rank in range(world_size)
+    ]
+    for index, batch in enumerate(one):
+        parts = [share[index] for share in shares]
+        assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
+        for view, whole in enumerate(batch.images.chunk(2)):
+            joined = torch.cat([part.images.chunk(2)[view] for part in parts])
+            torch.testing.assert_close(joined, whole, atol=1e-5, rtol=0)
+
+
+def test_the_number_of_workers_changes_nothing(files):
+    alone, with_workers = train_batches(files, batch_size=5), train_batches(files, batch_size=5, workers=2)
+    for epoch in (0, 1):
+        for one, other in zip(alone.epoch(epoch), with_workers.epoch(epoch), strict=True):
+            assert_same(one, other)
+
+
+def test_a_left_epoch_does_not_leak_into_the_next(files):
+    source = train_batches(files, batch_size=5, workers=1)
+    next(source.epoch(0))
+    for one, other in zip(source.epoch(1), train_batches(files, batch_size=5).epoch(1), strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize("kind", [Plain, PaddedCrop])
+def test_files_with_one_view_give_what_memory_gives(files, kind):
+    images = torch.cat(list(files.batches(8, "cpu")))
+    memory = TensorImages("same", images, files.labels)
+    for one, other in zip(
+        train_batches(files, views(kind)).epoch(0), train_batches(memory, views(kind)).epoch(0), strict=True
+    ):
+        assert_same(one, other)
+
+
+def test_channels_last_changes_the_layout_alone(memory):
+    ours, theirs = next(train_batches(memory, channels_last=True).epoch(0)), next(train_batches(memory).epoch(0))
+    assert ours.images.is_contiguous(memory_format=torch.channels_last)
+    assert theirs.images.is_contiguous()
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_is_named(files, tmp_path, workers):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(files.paths[0].read_bytes()[:200])
+    image_set = FileImages("files", [*files.paths[:3], damaged], SIZE, torch.arange(4))
+    with pytest.raises(UserError, match="damaged.png"):
+        list(train_batches(image_set, batch_size=2, workers=workers).epoch(0))
+
+
+def test_settings_that_cannot_work_are_refused(memory):
+    with pytest.raises(ValueError, match="no labels"):
+        train_batches(TensorImages("unlabelled", memory.images))
+    with pytest.raises(ValueError, match="2 images for 3 processes"):
+        train_batches(memory, world_size=3)

@@ -1,0 +1,30 @@
+"""Which image comes when, and which random numbers a batch gets: functions of a few numbers and of nothing else.
+
+A run that is resumed, or spread over several processes, sees the same order and the same augmentations, because no
+state is carried from one batch to the next.
+"""
+
+import hashlib
+
+import torch
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
+    """Order in which epoch `epoch` visits `n` images: (n,) int64 permutation on the CPU."""
+    return torch.randperm(n, generator=_generator("order", seed, epoch, n))
+
+
+def batch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
+    """CPU generator for the augmentation of global batch `batch` of epoch `epoch`."""
+    return _generator("batch", seed, epoch, batch)
+
+
+def image_generator(seed: int, epoch: int, position: int) -> torch.Generator:
+    """CPU generator for the image at `position` of epoch `epoch`, where a loader cuts its crops one by one."""
+    return _generator("image", seed, epoch, position)
+
+
+def _generator(purpose: str, *numbers: int) -> torch.Generator:
+    # A hash, not a sum: seed 1 epoch 2 must not meet seed 2 epoch 1.
+    digest = hashlib.sha256(":".join([purpose, *(str(int(number)) for number in numbers)]).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -100,6 +100,16 @@ def test_apply_equals_its_parts_in_every_grouping(monkeypatch):
     torch.testing.assert_close(channels_last, views)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_apply_never_asks_the_device_for_a_value(channels_last):
+    """Meta tensors have no values: a step that waited for the device to read one would raise here."""
+    augmentation = two_views()
+    images = some_images(6).to("meta")
+    views = augmentation.apply(images, augmentation.draw(6, generator()), channels_last)
+    assert views.device.type == "meta" and views.shape == (12, 3, 32, 32)
+    assert views.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
 def test_untouched_views_are_the_normalised_images():
     images = some_images(8)
     augmentation = two_views(crop_scale=(1.0, 1.0), hflip=False)

@@ -165,5 +165,7 @@ def test_a_damaged_file_is_named(files, tmp_path, workers):
 def test_settings_that_cannot_work_are_refused(memory):
     with pytest.raises(ValueError, match="no labels"):
         train_batches(TensorImages("unlabelled", memory.images))
+    with pytest.raises(ValueError, match="size 16, augmentation for 8"):
+        train_batches(memory, PaddedCrop(8, padding=2, hflip=True, mean=MEAN, std=STD))
     with pytest.raises(ValueError, match="2 images for 3 processes"):
         train_batches(memory, world_size=3)

@@ -28,7 +28,7 @@ from utils.data.crop import CROP_COLUMNS, crop_and_flip, draw_boxes
 from utils.data.decode import resize_center_crop
 
 # On the CPU a batch is treated in pieces of so many pixels per thread, whose intermediates stay in its L2 cache.
-PIXELS_PER_PIECE = 32 * 32 * 32
+PIXELS_PER_PIECE = 64 * 32 * 32
 NO_JITTER = -1
 
 
@@ -37,9 +37,14 @@ class Plain:
 
     Args:
         mean, std: of the channels, as fractions of 1.
+
+    Attributes:
+        views: views of an image.
+        size: side that the images must have, None for any.
     """
 
     views = 1
+    size: int | None = None
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean = mean

@@ -44,7 +44,7 @@ class TrainBatches:
         workers: loader processes for image files; they live as long as this object.
         channels_last: memory format of the images.
     Raises:
-        ValueError: a set without labels, a batch size that leaves a process without images.
+        ValueError: no labels, an augmentation for another size, a batch size that leaves a process without images.
         UserError: while iterating, an image file cannot be read; it is named.
     """
 
@@ -63,6 +63,8 @@ class TrainBatches:
     ) -> None:
         if image_set.labels is None:
             raise ValueError(f"{image_set.name}: no labels to train with")
+        if augmentation.size not in (None, image_set.size):
+            raise ValueError(f"{image_set.name}: images of size {image_set.size}, augmentation for {augmentation.size}")
         smallest = len(image_set) % batch_size or batch_size
         if smallest < world_size:
             raise ValueError(f"{image_set.name}: a batch of {smallest} images for {world_size} processes")

@@ -1,0 +1,115 @@
+"""From an image file of any kind to RGB pixels, and the test transform Resize + CenterCrop."""
+
+import stat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# Pillow only warns between this number and twice of it; such an image takes some 300 MB, so it is refused here.
+MAX_PIXELS = 89_478_485
+# Beyond this ratio of sides an image is cut to its middle before it is resized: Resize alone would blow it up.
+MAX_ASPECT = 32
+
+
+class UnreadableImage(Exception):
+    """A file that is no image, or a damaged or far too large one; the message is the reason in a few words."""
+
+
+def open_rgb(path: str | Path) -> Image.Image:
+    """Decode a file of any mode (1, L, LA, P, RGBA, CMYK, 16-bit, ...) to RGB; alpha and EXIF rotation are ignored.
+
+    Raises:
+        UnreadableImage: with the reason. Everything Pillow may raise on a bad file ends here.
+    """
+    try:
+        with _open(path) as image:
+            image.load()
+            return to_rgb(image)
+    except UnreadableImage:
+        raise
+    # Pillow's decoders raise whatever a damaged file makes them stumble over (OSError, SyntaxError, ValueError, ...).
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+
+
+def check_readable(path: str | Path, *, decode: bool) -> str | None:
+    """None when the file can be used, else why not. `decode` reads all of it (a JPEG coarsely), not only the header."""
+    try:
+        with _open(path) as image:
+            if decode:
+                image.draft("RGB", (1, 1))
+                image.load()
+    except UnreadableImage as error:
+        return str(error)
+    except Exception as error:  # as in open_rgb
+        return _reason(error)
+    return None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB copy of a loaded image. 16-bit grey is scaled by 1/257 (Pillow's own conversion would clip at 255)."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Mode "I" is what Pillow gives for 16-bit PGM, and for 16-bit PNG before version 11.
+        grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
+        return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        scale = 255 if values.max() <= 1 else 1
+        return Image.fromarray(np.rint((values * scale).clip(0, 255)).astype(np.uint8)).convert("RGB")
+    if image.mode in ("P", "PA", "La", "RGBa"):
+        # Straight to RGB, Pillow warns about palettes with transparency, and knows no way for premultiplied alpha.
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def resize_center_crop(image: Image.Image, size: int) -> np.ndarray:
+    """Test transform: shorter side to `size` (bilinear), then the central square. Returns (3, size, size) uint8.
+
+    The same rounding as torchvision's Resize(size) and CenterCrop(size).
+    """
+    image = _without_extreme_aspect(image)
+    width, height = image.size
+    if width <= height:
+        width, height = size, int(size * height / width)
+    else:
+        width, height = int(size * width / height), size
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    if (width, height) != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _open(path: str | Path) -> Image.Image:
+    # Opening a pipe would wait for ever; os.stat also follows links, so a broken one ends here.
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise UnreadableImage("not a regular file")
+    image = Image.open(path)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise UnreadableImage(f"{image.width} x {image.height} pixels: more than {MAX_PIXELS:,}")
+    return image
+
+
+def _without_extreme_aspect(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    short = min(width, height)
+    if max(width, height) <= MAX_ASPECT * short:
+        return image
+    keep_width, keep_height = min(width, MAX_ASPECT * short), min(height, MAX_ASPECT * short)
+    left, top = (width - keep_width) // 2, (height - keep_height) // 2
+    return image.crop((left, top, left + keep_width, top + keep_height))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "broken link or missing file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that Pillow can read"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,196 @@
+"""Ordered sets of square RGB images, ID and OOD alike: in memory (TensorImages) or on disk (FileImages)."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
+from utils.errors import UserError
+from utils.files import file_sha256
+
+TEST_TRANSFORM = "resize-centercrop-bilinear"
+
+
+class ImageSet:
+    """Images in a fixed order, each (3, S, S) uint8 after the test transform Resize(S) + CenterCrop(S).
+
+    Attributes:
+        name: as shown in tables.
+        size: S, pixels of a side.
+        labels: (N,) int64, or None.
+        notes: what a user should know about this set (skipped files, other checksums); scripts print them.
+        official_complete: this is a whole benchmark set, so it may enter the official mean.
+        fingerprint: SHA-256 of pixels or files, labels and transform; computed when first asked for.
+    """
+
+    def __init__(self, name: str, size: int, labels: torch.Tensor | None, count: int,
+                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+        if labels is not None:
+            labels = torch.as_tensor(labels, dtype=torch.int64)
+            if labels.shape != (count,):
+                raise ValueError(f"{name}: labels of shape {tuple(labels.shape)} for {count} images")
+        self.name = name
+        self.size = size
+        self.labels = labels
+        self.notes = tuple(notes)
+        self.official_complete = official_complete
+
+    def _subset_settings(self, indices: torch.Tensor) -> dict:
+        return {
+            "labels": None if self.labels is None else self.labels[indices],
+            "notes": self.notes,
+            "official_complete": self.official_complete and len(indices) >= len(self),
+        }
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def batches(self, batch_size: int, device: torch.device | str, workers: int = 0) -> Iterator[torch.Tensor]:
+        """Yield (B, 3, S, S) uint8 on `device`, in order; the last batch may be smaller."""
+        raise NotImplementedError
+
+    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "ImageSet":
+        """The images at `indices`, in that order, as a set of the same kind and name."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        raise NotImplementedError
+
+
+class TensorImages(ImageSet):
+    """Images that lie in memory: `images` is (N, 3, S, S) uint8.
+
+    Raises:
+        ValueError: another type or shape, or as many labels as there are not images.
+    """
+
+    def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor | None = None, *,
+                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+        square_rgb = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
+        if images.dtype != torch.uint8 or not square_rgb:
+            raise ValueError(f"{name}: expected (N, 3, S, S) uint8, got {tuple(images.shape)} {images.dtype}")
+        super().__init__(name, images.shape[-1], labels, len(images), notes, official_complete)
+        self.images = images.contiguous()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, batch_size: int, device: torch.device | str, workers: int = 0) -> Iterator[torch.Tensor]:
+        """See ImageSet; `workers` has nothing to do here, since nothing is decoded."""
+        for start in range(0, len(self), batch_size):
+            yield self.images[start : start + batch_size].to(device, non_blocking=True)
+
+    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "TensorImages":
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        return TensorImages(self.name, self.images[indices], **self._subset_settings(indices))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = _new_digest("pixels", self.size, len(self), self.labels)
+        digest.update(self.images.cpu().numpy().data)
+        return digest.hexdigest()
+
+
+class FileImages(ImageSet):
+    """Images that are decoded as they come, by the workers of a DataLoader, since together they do not fit in memory.
+
+    The fingerprint reads every file once: a path, a size or a date would not tell one content from another.
+    """
+
+    def __init__(self, name: str, paths: Sequence[str | Path], size: int, labels: torch.Tensor | None = None, *,
+                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+        super().__init__(name, size, labels, len(paths), notes, official_complete)
+        self.paths = tuple(Path(path) for path in paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, batch_size: int, device: torch.device | str, workers: int = 0) -> Iterator[torch.Tensor]:
+        """See ImageSet.
+
+        Raises:
+            UserError: a file cannot be decoded; it is named.
+        """
+        device = torch.device(device)
+        loader = DataLoader(
+            _DecodedFiles(self.paths, self.size),
+            batch_size=batch_size,
+            num_workers=workers,
+            collate_fn=_collate_or_fault,
+            pin_memory=device.type == "cuda",
+        )
+        for batch in loader:
+            if isinstance(batch, str):
+                raise UserError(batch)
+            yield batch.to(device, non_blocking=True)
+
+    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "FileImages":
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        paths = [self.paths[index] for index in indices.tolist()]
+        return FileImages(self.name, paths, self.size, **self._subset_settings(indices))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = _new_digest("files", self.size, len(self), self.labels)
+        with ThreadPoolExecutor(decoding_threads()) as pool:
+            for file_digest in pool.map(_file_digest, self.paths):
+                digest.update(file_digest)
+        return digest.hexdigest()
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """RGB image of a file that a set has listed; a UserError that names it when it cannot be decoded."""
+    try:
+        return open_rgb(path)
+    except UnreadableImage as error:
+        raise UserError(f"an image cannot be read: {error}\n  file       : {path}\n"
+                        f"  do         : replace or remove it, and start again") from error
+
+
+def decoding_threads() -> int:
+    """Threads for decoding and hashing files; Pillow and hashlib let other threads run meanwhile."""
+    return min(16, os.cpu_count() or 1)
+
+
+class _DecodedFiles(Dataset):
+    def __init__(self, paths: Sequence[Path], size: int) -> None:
+        self.paths = paths
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor | str:
+        # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
+        try:
+            return torch.from_numpy(resize_center_crop(read_image(self.paths[index]), self.size))
+        except UserError as error:
+            return str(error)
+
+
+def _collate_or_fault(items: list[torch.Tensor | str]) -> torch.Tensor | str:
+    faults = [item for item in items if isinstance(item, str)]
+    return faults[0] if faults else torch.stack(items)
+
+
+def _new_digest(kind: str, size: int, count: int, labels: torch.Tensor | None) -> "hashlib._Hash":
+    digest = hashlib.sha256(f"{kind} {TEST_TRANSFORM} {size} {count} {labels is not None};".encode())
+    if labels is not None:
+        digest.update(labels.cpu().numpy().tobytes())
+    return digest
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        return bytes.fromhex(file_sha256(path))
+    except OSError as error:
+        raise UserError(f"an image cannot be read: {error.strerror}\n  file       : {path}") from error

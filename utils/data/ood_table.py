@@ -1,0 +1,78 @@
+"""The one table of OOD test sets: what each is, where it is looked for, where it comes from."""
+
+from dataclasses import dataclass
+
+CIFARS = ("CIFAR-10", "CIFAR-100")
+_HUANG = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/"
+
+
+@dataclass(frozen=True)
+class OODSet:
+    """One row.
+
+    Attributes:
+        kind: "files" (images in a folder), "svhn", "cifar", or "generated" (needs nothing on disk).
+        folders: places below the OOD root, best first; upper and lower case are not told apart.
+        source: where to get it.
+        count: images of the official set; None where there is none.
+        default_for: the ID sets whose table and mean it enters.
+        near_for, far_for: OpenOOD's division, where that benchmark has the set.
+        unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
+            but under a name that says so, and never enters the official mean.
+    """
+
+    name: str
+    kind: str
+    source: str
+    licence: str
+    count: int | None = None
+    folders: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    default_for: tuple[str, ...] = ()
+    near_for: tuple[str, ...] = ()
+    far_for: tuple[str, ...] = ()
+    unverified_folders: tuple[str, ...] = ()
+
+
+OOD_SETS = (
+    OODSet("SVHN", "svhn", "http://ufldl.stanford.edu/housenumbers/test_32x32.mat", "non-commercial use", 10_000,
+           ("svhn",), default_for=CIFARS, far_for=CIFARS),
+    OODSet("places365", "files", "http://data.csail.mit.edu/places/places365/test_256.tar", "research use", 10_000,
+           ("places365/test_subset", "places365"), default_for=CIFARS, far_for=CIFARS),
+    OODSet("LSUN", "files", "https://www.dropbox.com/s/fhtsw1m3qxlwj6h/LSUN.tar.gz", "not stated", 10_000,
+           ("LSUN/test", "LSUN"), ("LSUN-crop", "LSUN_C"), default_for=CIFARS),
+    OODSet("iSUN", "files", "https://www.dropbox.com/s/ssz7qxfqae0cca5/iSUN.tar.gz", "not stated", 8_925,
+           ("iSUN/iSUN_patches", "iSUN"), default_for=CIFARS),
+    OODSet("dtd", "files", "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz", "research use",
+           5_640, ("dtd/images", "dtd"), ("Textures",), default_for=(*CIFARS, "ImageNet-100"), far_for=CIFARS),
+    OODSet("LSUN_resize", "files", "https://www.dropbox.com/s/moqh2wh8696c3yl/LSUN_resize.tar.gz", "not stated",
+           10_000, ("LSUN_resize/LSUN_resize", "LSUN_resize"), ("LSUN_R",)),
+    OODSet("TinyImageNet_crop", "files", "https://www.dropbox.com/s/avgm2u562itwpkl/Imagenet.tar.gz",
+           "ImageNet terms, non-commercial", 10_000, ("Imagenet/test", "Imagenet"),
+           unverified_folders=("TinyImageNet_crop",)),
+    OODSet("TinyImageNet_resize", "files", "https://www.dropbox.com/s/kp3my3412u5k9rl/Imagenet_resize.tar.gz",
+           "ImageNet terms, non-commercial", 10_000, ("Imagenet_resize/Imagenet_resize", "Imagenet_resize"),
+           unverified_folders=("TinyImageNet_resize",)),
+    OODSet("CIFAR-10", "cifar", "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "not stated", 10_000,
+           aliases=("CIFAR10",), near_for=("CIFAR-100",)),
+    OODSet("CIFAR-100", "cifar", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "not stated", 10_000,
+           aliases=("CIFAR100",), near_for=("CIFAR-10",)),
+    OODSet("iNaturalist", "files", _HUANG + "iNaturalist.tar.gz", "non-commercial use", 10_000,
+           ("iNaturalist",), default_for=("ImageNet-100",)),
+    OODSet("SUN", "files", _HUANG + "SUN.tar.gz", "research use", 10_000, ("SUN",), default_for=("ImageNet-100",)),
+    OODSet("Places", "files", _HUANG + "Places.tar.gz", "research use", 10_000, ("Places",),
+           default_for=("ImageNet-100",)),
+    OODSet("digits-6-9", "generated", "scikit-learn", "CC BY 4.0 (UCI)", default_for=("digits",)),
+    OODSet("photographs", "generated", "scikit-learn", "CC BY 2.0", default_for=("digits", "folder")),
+    OODSet("uniform-noise", "generated", "made here", "none", default_for=("digits", "folder")),
+    OODSet("gaussian-noise", "generated", "made here", "none", default_for=("digits", "folder")),
+)
+
+
+def find_ood_set(name: str) -> OODSet | None:
+    """The row of that name or alias, in any case; None when the table has no such row."""
+    wanted = name.casefold()
+    for row in OOD_SETS:
+        if wanted in (label.casefold() for label in (row.name, *row.aliases)):
+            return row
+    return None

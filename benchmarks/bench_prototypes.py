@@ -1,6 +1,6 @@
 """Time of CIDER's prototype update with both losses, forward and backward, against a loop over the rows in autograd.
 
-    python -m benchmarks.bench_prototypes [--device cuda]
+Run it with `python -m benchmarks.bench_prototypes [--device cuda]`.
 """
 
 import argparse

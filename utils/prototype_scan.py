@@ -6,7 +6,9 @@ about 120 steps with 10 classes and 20 with 100, and the result is the same. The
 a step the classes stand by falling number of rows, so the classes that go on form a prefix and nothing is padded.
 """
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -19,7 +21,22 @@ def scan_prototypes(prototypes: Tensor, features: Tensor, labels: Tensor, moment
     """Prototypes (C, D) after all rows of features (N, D); see `utils.prototypes.EMAPrototypes.update`."""
     if len(features) == 0:
         return prototypes.clone()
-    return SteppedScan.apply(features, prototypes, labels, momentum)
+    scan = _gpu_scan() if features.is_cuda else SteppedScan
+    return scan.apply(features, prototypes, labels, momentum)
+
+
+@cache
+def _gpu_scan() -> type[torch.autograd.Function]:
+    """The Triton kernels, tried out once; the plain version where Triton is missing or cannot compile them."""
+    try:
+        from utils.prototypes_triton import TritonScan  # here, for Triton comes with the GPU builds of PyTorch alone
+
+        trial = torch.ones(1, 2, device="cuda")
+        TritonScan.apply(trial, trial, torch.zeros(1, dtype=torch.int64, device="cuda"), 0.5)
+    except Exception as error:  # no Triton, no C compiler, an unknown GPU: each has an exception of its own
+        warnings.warn(f"the prototype update runs without its GPU kernels, more slowly: {error}", stacklevel=2)
+        return SteppedScan
+    return TritonScan
 
 
 @dataclass

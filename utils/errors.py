@@ -13,7 +13,10 @@ class UserError(Exception):
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and leave the process with its status; a UserError becomes one clear message and status 1."""
+    """Run a script's `main` and leave the process with its status.
+
+    A UserError becomes one clear message and status 1.
+    """
     try:
         status = main()
     except UserError as error:

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+# datasets/ and checkpoints/ are found from here, whatever folder a command is typed in.
+REPOSITORY = Path(__file__).resolve().parent.parent
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
-    """Open a temporary file beside `path`; when the block ends well it is flushed to disk and takes the place of `path`.
+    """Open a temporary file beside `path`; when the block ends well it is flushed to disk and replaces `path`.
 
     If the block raises, or the process dies, `path` is untouched. Text modes write UTF-8.
     """

@@ -20,11 +20,13 @@ class Batch:
     Attributes:
         images: (V*B, 3, S, S) float32, normalised; view 1 of all images first, then view 2.
         labels: (B,) int64.
+        size: images in the batch over all processes.
         epoch, index: the batch is number `index` of epoch `epoch`, both counted from 0.
     """
 
     images: Tensor
     labels: Tensor
+    size: int
     epoch: int
     index: int
 
@@ -111,7 +113,7 @@ class TrainBatches:
                 images = next(files) if self.images is None else self.images.index_select(0, chosen)
                 params = self.augmentation.draw(end - begin, batch_generator(self.seed, epoch, index))
                 views = self.augmentation.apply(images, params[:, first - begin : last - begin], self.channels_last)
-            yield Batch(views, self.labels.index_select(0, chosen), epoch, index)
+            yield Batch(views, self.labels.index_select(0, chosen), end - begin, epoch, index)
 
     def _share(self, index: int) -> tuple[int, int, int, int]:
         """Positions in the epoch: begin of the batch, first and behind the last of this process, end of the batch."""

@@ -1,0 +1,26 @@
+# Sourced by the other scripts, which set $root: which Python they use.
+# $PYTHON if it is set, else .venv in the repository, else the python3 on the PATH.
+if [ -z "${PYTHON:-}" ]; then
+    if [ -x "$root/.venv/bin/python" ]; then
+        PYTHON="$root/.venv/bin/python"
+    else
+        PYTHON=python3
+    fi
+fi
+
+# Make .venv and install the requirements files given, unless $PYTHON names an environment of the user's.
+# A marker with the checksum of those files tells a complete installation from an interrupted one.
+set_up() {
+    [ "$PYTHON" = python3 ] || [ "$PYTHON" = "$root/.venv/bin/python" ] || return 0
+    wanted=$(cat "$@" | cksum)
+    marker="$root/.venv/installed-$(basename "$(dirname "$1")")"
+    if [ ! -f "$marker" ] || [ "$(cat "$marker")" != "$wanted" ]; then
+        echo "Setting up $root/.venv (once; a minute or two, 5 GB with the CUDA build of torch) ..."
+        [ -x "$root/.venv/bin/python" ] || python3 -m venv "$root/.venv" || return 1
+        for file in "$@"; do
+            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" || return 1
+        done
+        printf '%s\n' "$wanted" > "$marker"
+    fi
+    PYTHON="$root/.venv/bin/python"
+}

@@ -1,0 +1,204 @@
+"""Options that the train scripts share, how unset ones get the paper's values, and the name of a run."""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.files import REPOSITORY
+from utils.options import fraction, int_list, non_negative_float, positive_float, positive_int
+from utils.training.loop import SaveEvery
+from utils.training.resume import key_arguments
+from utils.training.schedule import WARMUPS
+
+
+def fill_in(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Give every option that was not named on the command line its value in `settings`."""
+    for name, value in settings.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def plain(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments as JSON knows them: what is saved with a run and compared when it resumes."""
+    return json.loads(json.dumps(vars(args), default=str))
+
+
+def run_name(parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any]) -> str:
+    """Name of a run's folder: loss, encoder, what differs from the paper's settings, seed and trial; no date."""
+    usual = {action.dest: action.default for action in parser._actions} | dict(settings)
+    named = ("in_dataset", "loss", "model", "seed", "trial")
+    changed = [
+        f"{key.replace('_', '-')}-{value}"
+        for key, value in sorted(key_arguments(vars(args)).items())
+        if key not in named and value != json.loads(json.dumps(usual.get(key), default=str))
+    ]
+    name = "_".join([args.loss, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
+    return re.sub(r"[^\w.,-]+", "-", name)
+
+
+PAPER = "default: the paper's for the ID set"
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --head, --feat_dim, --width, --stem, --pretrained, --weights, --train-layers."""
+    group = parser.add_argument_group("network")
+    group.add_argument("--model", choices=("resnet18", "resnet34", "resnet50", "resnet101"), help=f"encoder ({PAPER})")
+    group.add_argument(
+        "--head", choices=("mlp", "linear"), default="mlp", help="projection head (default: mlp, as in the paper)"
+    )
+    group.add_argument(
+        "--feat_dim",
+        type=positive_int,
+        default=128,
+        help="dimension of the embedding in which the losses live (default: 128)",
+    )
+    group.add_argument(
+        "--width",
+        type=positive_int,
+        metavar="N",
+        help="channels of the first stage: 64 in the paper; 16 is sixteen times cheaper, and what a laptop can train",
+    )
+    group.add_argument(
+        "--stem",
+        choices=("cifar", "imagenet"),
+        help="cifar: 3x3, for images up to about 64 pixels. imagenet: torchvision's resnet34 or resnet50, for larger",
+    )
+    group.add_argument(
+        "--pretrained",
+        action=argparse.BooleanOptionalAction,
+        help="start from torchvision's ImageNet weights (imagenet stem; default for ImageNet-100)",
+    )
+    group.add_argument(
+        "--weights", type=Path, metavar="FILE", help="the same weights from a file, where there is no network"
+    )
+    group.add_argument(
+        "--train-layers",
+        choices=("layer4", "all"),
+        help="what the imagenet stem trains: layer4 and head (the paper), or all (default for your own folder)",
+    )
+
+
+def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
+    """Epochs, batch size, SGD and the learning-rate schedule; unset values are filled in from utils/settings.py."""
+    group = parser.add_argument_group("optimisation")
+    group.add_argument("--epochs", type=positive_int, help=f"({PAPER}: 500 on CIFAR)")
+    group.add_argument(
+        "-b",
+        "--batch-size",
+        type=positive_int,
+        help="images per step over all GPUs, each in two views (512 in the paper)",
+    )
+    group.add_argument(
+        "--learning_rate",
+        type=positive_float,
+        help="at the top of the schedule, for the paper's batch of 512: 0.5. Scale it with the batch",
+    )
+    group.add_argument(
+        "--cosine",
+        action=argparse.BooleanOptionalAction,
+        help="cosine down to a thousandth; --no-cosine: steps at --lr_decay_epochs",
+    )
+    group.add_argument(
+        "--lr_decay_epochs", type=int_list, metavar="E,E,..", help="with --no-cosine (default: 100,150,180)"
+    )
+    group.add_argument("--lr_decay_rate", type=positive_float, default=0.1, help="factor of a step (default: 0.1)")
+    group.add_argument(
+        "--warmup",
+        choices=WARMUPS,
+        help="linear: from 0.001 up over --warmup-epochs. reference: as in the official code, with a negative rate in "
+        "the first epoch. none (default: linear; none for --loss ce on CIFAR)",
+    )
+    group.add_argument(
+        "--warm", dest="warmup", action="store_const", const="linear", help="official spelling of --warmup linear"
+    )
+    group.add_argument(
+        "--warmup-epochs", type=positive_int, metavar="N", help="10 in the paper; keep it well below --epochs"
+    )
+    group.add_argument("--momentum", type=fraction, help="of SGD with Nesterov's (default: 0.9)")
+    group.add_argument(
+        "--weight-decay", "--wd", type=non_negative_float, help="default: 1e-4; 5e-4 for --loss ce on CIFAR"
+    )
+    group.add_argument(
+        "--seed", type=int, help="of weights, order and augmentation (default: that of the official script)"
+    )
+    group.add_argument("--trial", type=int, default=0, help="a number in the run's name, for repetitions (default: 0)")
+
+
+def save_every(text: str) -> SaveEvery:
+    """argparse type: `5m` or a number of epochs."""
+    try:
+        return SaveEvery.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is neither minutes (5m) nor a number of epochs (2)") from None
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Where the run goes, what it shows, when it saves, how it resumes."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=REPOSITORY / "checkpoints",
+        help="folder of all runs (default: checkpoints/)",
+    )
+    group.add_argument(
+        "--name", help="of the run's folder (default: made of the arguments that differ from the paper's)"
+    )
+    group.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="auto: go on where this run was interrupted. none: begin anew. FILE: from that last.pt (default: auto)",
+    )
+    group.add_argument(
+        "--save-every",
+        type=save_every,
+        default="5m",
+        metavar="5m|N",
+        help="save the state for --resume every so many minutes, or every N epochs (default: 5m)",
+    )
+    group.add_argument(
+        "--save-epoch",
+        type=positive_int,
+        metavar="N",
+        help="keep a checkpoint of every N-th epoch, and the last (default: 100)",
+    )
+    group.add_argument(
+        "--eval-freq", type=int, default=10, metavar="N", help="KNN accuracy every N epochs; 0 never (default: 10)"
+    )
+    group.add_argument(
+        "-p", "--print-freq", type=positive_int, default=100, metavar="N", help="steps between log lines (default: 100)"
+    )
+    group.add_argument(
+        "--compile", action="store_true", help="torch.compile the network: a minute of waiting, then faster on a GPU"
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", help="bit-identical repetitions on a GPU too, at some cost in speed"
+    )
+    group.add_argument("--sync-bn", action="store_true", help="batch norm over all GPUs (torchrun, CUDA)")
+
+
+def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Settings that do not fit together, found before anything slow starts."""
+    if args.proto_m == 1:
+        parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
+    if args.stem == "imagenet" and args.model not in ("resnet34", "resnet50"):
+        parser.error(f"--stem imagenet has resnet34 and resnet50, not {args.model}")
+    if args.stem == "cifar" and (args.pretrained or args.weights):
+        parser.error("ImageNet weights fit the imagenet stem only: add --stem imagenet --model resnet34")
+    if args.weights and not args.weights.is_file():
+        parser.error(f"--weights {args.weights}: no such file")
+    if args.epochs < args.warmup_epochs and args.warmup != "none":
+        parser.error(
+            f"--warmup-epochs {args.warmup_epochs} is longer than --epochs {args.epochs}: "
+            "the run would end within its warm-up"
+        )
+    if args.image_size and args.in_dataset != "folder":
+        parser.error(f"--image-size is for --in-dataset folder; {args.in_dataset} has its own size")
+    if args.download and not args.in_dataset.startswith("CIFAR"):
+        parser.error(f"--download fetches CIFAR-10 and CIFAR-100, not {args.in_dataset}")
+    if args.in_dataset == "folder" and not args.id_loc:
+        parser.error("--in-dataset folder needs --id-loc PATH: a folder with one folder of images per class")

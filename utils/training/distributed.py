@@ -1,0 +1,88 @@
+"""One process or many (torchrun): every function is a no-op on one process."""
+
+import os
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the process group that torchrun describes in the environment, if any; return this process's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Index of this process; 0 is the one that writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints."""
+    return rank() == 0
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether `flag` holds on at least one process, known to all."""
+    if world_size() == 1:
+        return flag
+    value = torch.tensor(int(flag), device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
+
+
+def gather_rows(local: Tensor, global_rows: int, views: int = 1) -> Tensor:
+    """Rows of all processes in the order that one process would have them: view 1 of all images, then view 2.
+
+    Args:
+        local: (views * B_local, ...) rows of this process, view 1 first; process r holds the images
+            [B * r // W, B * (r + 1) // W) of a global batch of B = `global_rows` images on W processes.
+    Returns:
+        (views * B, ...). The gradient of every process reaches the rows of its owner, summed: together with
+        DistributedDataParallel's mean over processes it is the gradient of the loss on one process.
+    """
+    count = world_size()
+    if count == 1:
+        return local
+    bounds = [global_rows * r // count for r in range(count + 1)]
+    sizes = [high - low for low, high in zip(bounds, bounds[1:], strict=False)]
+    by_view = local.reshape(views, -1, *local.shape[1:])
+    # all_gather needs equal shapes, so shorter shards are padded and cut again.
+    padding = max(sizes) - by_view.shape[1]
+    if padding:
+        by_view = torch.cat([by_view, by_view.new_zeros(views, padding, *local.shape[1:])], 1)
+    by_view = by_view.contiguous()
+    if local.requires_grad:
+        parts = dist_nn.all_gather(by_view)
+    else:
+        parts = [torch.empty_like(by_view) for _ in range(count)]
+        dist.all_gather(parts, by_view)
+    rows = torch.cat([part[:, :size] for part, size in zip(parts, sizes, strict=True)], 1)
+    return rows.reshape(views * global_rows, *local.shape[1:])
+
+
+def wrap(model: nn.Module, device: torch.device, *, sync_bn: bool) -> nn.Module:
+    """`model` itself on one process; on many in DistributedDataParallel, on request with SyncBatchNorm."""
+    if world_size() == 1:
+        return model
+    if sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)

@@ -1,0 +1,135 @@
+"""The folder of one run: arguments, environment, log, summary, TensorBoard, checkpoints, and the console line."""
+
+import csv
+import io
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from utils.files import atomic_write
+
+# Fields of a log line that differ between two runs with the same arguments.
+TIME_FIELDS = ("images_per_second", "eta_seconds", "memory_gb")
+
+
+class RunFolder:
+    """Writes what a training run leaves behind; made on the main process only.
+
+    log.jsonl has a line per console line, summary.csv a row per epoch (means over the epoch).
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.last = path / "last.pt"
+        self._log = path / "log.jsonl"
+        self._summary = path / "summary.csv"
+        self._board: SummaryWriter | None = None
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Path of the official-format checkpoint of `epoch`."""
+        return self.path / f"checkpoint_{epoch}.pth.tar"
+
+    def start(self, args: Mapping[str, Any], position: Mapping[str, int] | None, step: int) -> None:
+        """Write args.yaml and env.json, and cut the logs back to where the resumed state was saved.
+
+        Args:
+            position: what `position()` said when the resumed state was saved; None for a new run.
+            step: steps done so far; later points of an interrupted run vanish from TensorBoard.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.path / "args.yaml", "w") as stream:
+            # JSON values are YAML values, so no YAML library is needed.
+            stream.writelines(f"{key}: {json.dumps(value, default=str)}\n" for key, value in sorted(args.items()))
+        with atomic_write(self.path / "env.json", "w") as stream:
+            json.dump(environment(), stream, indent=2)
+        for file, key in ((self._log, "log"), (self._summary, "summary")):
+            file.touch()
+            os.truncate(file, min(position[key], file.stat().st_size) if position else 0)
+        self._board = SummaryWriter(str(self.path / "tb"), purge_step=step + 1)
+
+    def position(self) -> dict[str, int]:
+        """Lengths of the logs in bytes, to be saved with the state of the training."""
+        return {"log": self._log.stat().st_size, "summary": self._summary.stat().st_size}
+
+    def record(self, line: Mapping[str, Any], *, epochs: int, batches: int, end_of_epoch: bool) -> None:
+        """One line to the console, the log and TensorBoard, and to the summary where it ends an epoch."""
+        with open(self._log, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        if end_of_epoch:
+            self._add_summary_row(line)
+        tqdm.write(console_line(line, epochs, batches), file=sys.stdout)
+        sys.stdout.flush()
+        for name, value in line.items():
+            if name not in ("epoch", "batch", "step") and value is not None:
+                self._board.add_scalar(name, value, line["step"])
+
+    def _add_summary_row(self, line: Mapping[str, Any]) -> None:
+        """Append a row; columns that come up later than the first row are in the log only."""
+        row = {name: value for name, value in line.items() if name not in ("batch", *TIME_FIELDS)}
+        columns = list(row)
+        with open(self._summary, encoding="utf-8", newline="") as stream:
+            columns = next(csv.reader(stream), columns)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
+        if self._summary.stat().st_size == 0:
+            writer.writeheader()
+        writer.writerow(row)
+        with open(self._summary, "a", encoding="utf-8", newline="") as stream:
+            stream.write(text.getvalue())
+
+    def close(self) -> None:
+        """Flush and close TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+
+
+def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
+    """The fixed-width line of the console: epoch, batch, losses, learning rate, images/s, time left, memory."""
+    width = len(str(epochs))
+    losses = "  ".join(
+        f"{name.removeprefix('loss/')} {value:8.4f}" for name, value in line.items() if name.startswith("loss")
+    )
+    minutes, seconds = divmod(int(line["eta_seconds"]), 60)
+    memory = "" if line["memory_gb"] is None else f"  {line['memory_gb']:5.1f} GB"
+    extra = "".join(
+        f"  {name.removeprefix('id/').replace('_', ' ')} {100 * value:.2f} %"
+        for name, value in line.items()
+        if name.startswith("id/")
+    )
+    return (
+        f"epoch {line['epoch']:{width}d}/{epochs}  batch {line['batch']:{len(str(batches))}d}/{batches}  {losses}  "
+        f"lr {line['lr']:9.2e}  {line['images_per_second']:7,.0f} img/s  "
+        f"left {minutes // 60:3d}:{minutes % 60:02d}:{seconds:02d}"
+        f"{memory}{extra}"
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, git revision and command line of this process."""
+    git = subprocess.run(
+        ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "git": git.stdout.strip() or None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cpu": platform.processor() or platform.machine(),
+        "cpu_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,146 @@
+"""Feature extraction against one pass per image, and a cache that is hit, missed, damaged and refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils.data.images import TensorImages
+from utils.evaluation.features import extract
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+SETTINGS = {"mean": MEAN, "std": STD, "device": "cpu", "batch_size": 4}
+
+
+class SmallNet(nn.Module):
+    """Counts its forward passes, and differs between train and eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.norm = nn.BatchNorm2d(5)
+        self.seen = []
+
+    def outputs(self, x):
+        self.seen.append((tuple(x.shape), self.training, x.is_contiguous(memory_format=torch.channels_last)))
+        penultimate = self.norm(self.conv(x)).mean((2, 3))
+        return {"penultimate": penultimate, "logits": penultimate[:, :2] * 3}
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (10, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return TensorImages("a set/of images", pixels, torch.arange(10) % 3)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return SmallNet()
+
+
+def test_equal_to_one_image_at_a_time_in_eval_mode(model, images):
+    found = extract(model, images, **SETTINGS)
+    assert [shape[0] for shape, _, _ in model.seen] == [4, 4, 2]
+    assert not any(training for _, training, _ in model.seen)
+    assert model.training
+    assert torch.equal(found.labels, images.labels)
+    model.eval()
+    for i, pixels in enumerate(images.images):
+        x = torch.stack([(pixels[c].double() / 255 - MEAN[c]) / STD[c] for c in range(3)]).float()[None]
+        for name, expected in model.outputs(x).items():
+            torch.testing.assert_close(found.outputs[name][i], expected[0].detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_results_are_plain_float32_and_can_be_trained_on(model, images):
+    features = extract(model, images, amp="bf16", channels_last=True, **SETTINGS).outputs["penultimate"]
+    assert features.dtype == torch.float32
+    assert model.seen[0][2]
+    layer = nn.Linear(5, 2)
+    layer(features).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_cache_answers_without_a_forward_pass(model, images, tmp_path):
+    cache = {"cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
+    first = extract(model, images, **SETTINGS, **cache)
+    model.seen.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = extract(model, images, **SETTINGS, **cache)
+    assert model.seen == []
+    assert first.outputs.keys() == second.outputs.keys()
+    assert all(torch.equal(first.outputs[name], second.outputs[name]) for name in first.outputs)
+    assert torch.equal(second.labels, images.labels)
+
+
+@pytest.mark.parametrize("change", [
+    {"checkpoint_sha": "b" * 64}, {"mean": (0.4, 0.5, 0.61)}, {"std": (0.2, 0.25, 0.31)}, {"amp": "bf16"}, {"pixels": 1},
+])
+def test_cache_is_missed_when_anything_that_matters_changes(model, images, tmp_path, change):
+    settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
+    extract(model, images, **settings)
+    model.seen.clear()
+    if "pixels" in change:
+        pixels = images.images.clone()
+        pixels[9, 2, 7, 7] ^= 1
+        extract(model, TensorImages(images.name, pixels, images.labels), **settings)
+    else:
+        extract(model, images, **{**settings, **change})
+    assert len(model.seen) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def flip_byte(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def other_key(path):
+    np.savez(path, key=np.array("another"), penultimate=np.zeros((10, 5), np.float32))
+
+
+def pickled(path):
+    with open(path, "wb") as stream:
+        np.savez(stream, key=np.array({"run": "me"}, dtype=object), penultimate=np.zeros(10))
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: flip_byte(path, path.stat().st_size // 2), truncate, lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(b"no archive at all"), other_key, pickled,
+])
+def test_damaged_cache_is_named_and_computed_again(model, images, tmp_path, damage):
+    settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
+    expected = extract(model, images, **settings)
+    (path,) = tmp_path.iterdir()
+    damage(path)
+    with pytest.warns(UserWarning, match=rf"feature cache .*{path.name} is damaged"):
+        found = extract(model, images, **settings)
+    assert torch.equal(found.outputs["penultimate"], expected.outputs["penultimate"])
+    model.seen.clear()
+    extract(model, images, **settings)
+    assert model.seen == []
+
+
+def test_cache_that_cannot_be_written_is_said_and_not_fatal(model, images, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="could not be written"):
+        found = extract(model, images, **SETTINGS, cache_dir=tmp_path / "file", checkpoint_sha="a" * 64)
+    assert len(found.outputs["penultimate"]) == 10
+
+
+def test_misuse_is_refused(model, images, tmp_path):
+    with pytest.raises(ValueError, match="hash"):
+        extract(model, images, **SETTINGS, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="fp8"):
+        extract(model, images, **SETTINGS, amp="fp8")
+    with pytest.raises(ValueError, match="no images"):
+        extract(model, images.subset([]), **SETTINGS)

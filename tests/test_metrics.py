@@ -1,0 +1,164 @@
+"""OOD metrics and embedding geometry against golden values and explicit loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from golden_rules import GOLDEN
+
+from utils.evaluation.metrics import (
+    accuracy,
+    class_means,
+    compactness_degrees,
+    dispersion_degrees,
+    ood_metrics,
+    recall_threshold,
+    roc_curve,
+)
+
+
+def random_scores(seed, n_id, n_ood, levels=None):
+    random = np.random.default_rng(seed)
+    id_scores, ood_scores = random.normal(0.7, 1, n_id), random.normal(0, 1, n_ood)
+    if levels:
+        id_scores, ood_scores = (np.round(scores * levels) / levels for scores in (id_scores, ood_scores))
+    return id_scores, ood_scores
+
+
+def loop_fpr95(id_scores, ood_scores):
+    """Lower the threshold score by score until all ID are accepted; a later threshold that is as close replaces."""
+    best = None
+    for threshold in sorted({*id_scores, *ood_scores}, reverse=True):
+        recall = sum(score >= threshold for score in id_scores) / len(id_scores)
+        false_positives = sum(score >= threshold for score in ood_scores) / len(ood_scores)
+        if best is None or abs(recall - 0.95) <= best[0]:
+            best = (abs(recall - 0.95), false_positives)
+        if recall == 1:
+            break
+    return best[1]
+
+
+def loop_auroc(id_scores, ood_scores):
+    wins = sum((a > b) + 0.5 * (a == b) for a in id_scores for b in ood_scores)
+    return wins / (len(id_scores) * len(ood_scores))
+
+
+def loop_average_precision(positive, negative):
+    total, recall_before = 0.0, 0.0
+    for threshold in sorted({*positive, *negative}, reverse=True):
+        hits = sum(score >= threshold for score in positive)
+        false = sum(score >= threshold for score in negative)
+        total += (hits / len(positive) - recall_before) * hits / (hits + false)
+        recall_before = hits / len(positive)
+    return total
+
+
+def test_equal_to_the_official_code():
+    golden = np.load(GOLDEN / "metrics.npz")
+    cases = sorted({name.split("/")[0] for name in golden.files})
+    assert len(cases) == 7
+    for case in cases:
+        found = ood_metrics(golden[f"{case}/id"], golden[f"{case}/ood"])
+        expected = golden[f"{case}/auroc_aupr_fpr95"]
+        np.testing.assert_allclose([found["auroc"], found["aupr_in"], found["fpr95"]], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_id", "n_ood", "levels"), [(60, 40, None), (37, 90, 2), (3, 20, 2), (20, 5, 1), (1, 1, 1)])
+def test_equal_to_explicit_loops_with_and_without_ties(n_id, n_ood, levels):
+    for seed in range(8):
+        id_scores, ood_scores = random_scores(seed, n_id, n_ood, levels)
+        found = ood_metrics(id_scores, ood_scores)
+        assert found["fpr95"] == pytest.approx(loop_fpr95(id_scores, ood_scores), abs=1e-12)
+        assert found["auroc"] == pytest.approx(loop_auroc(id_scores, ood_scores), abs=1e-12)
+        assert found["aupr_in"] == pytest.approx(loop_average_precision(id_scores, ood_scores), abs=1e-12)
+        assert found["aupr_out"] == pytest.approx(loop_average_precision(-ood_scores, -id_scores), abs=1e-12)
+
+
+def test_perfect_separation_and_its_opposite():
+    perfect = ood_metrics(np.array([2.0, 3.0]), np.array([0.0, 1.0, 1.0]))
+    assert perfect == {"fpr95": 0.0, "auroc": 1.0, "aupr_in": 1.0, "aupr_out": 1.0}
+    assert ood_metrics(np.zeros(5), np.ones(5))["auroc"] == 0.0
+    assert ood_metrics(np.zeros(5), np.zeros(5)) == {"fpr95": 1.0, "auroc": 0.5, "aupr_in": 0.5, "aupr_out": 0.5}
+
+
+def test_tensors_of_any_float_type_are_taken():
+    id_scores, ood_scores = random_scores(0, 50, 60, levels=4)
+    expected = ood_metrics(id_scores, ood_scores)
+    tensors = torch.from_numpy(id_scores).bfloat16().requires_grad_(), torch.from_numpy(ood_scores).half()
+    assert ood_metrics(*tensors) == expected
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0, math.inf], [math.nan, 1.0, -math.inf]])
+def test_scores_that_are_not_finite_are_counted(values):
+    with pytest.raises(ValueError, match="2 of 3 OOD scores are not finite"):
+        ood_metrics(np.ones(4), np.array(values))
+    with pytest.raises(ValueError, match="2 of 3 ID scores are not finite"):
+        ood_metrics(torch.tensor(values), torch.ones(4))
+
+
+def test_empty_sides_are_refused():
+    with pytest.raises(ValueError, match="no ID scores"):
+        ood_metrics(np.array([]), np.ones(3))
+    with pytest.raises(ValueError, match="no OOD scores"):
+        ood_metrics(np.ones(3), np.array([]))
+
+
+def test_threshold_accepts_95_percent_of_id():
+    scores = np.random.default_rng(0).normal(size=1000)
+    assert (scores >= recall_threshold(scores)).mean() == 0.95
+
+
+def test_roc_curve_runs_from_corner_to_corner_and_holds_the_auroc():
+    id_scores, ood_scores = random_scores(3, 80, 70, levels=3)
+    accepted_ood, accepted_id = roc_curve(id_scores, ood_scores)
+    assert (accepted_ood[0], accepted_id[0], accepted_ood[-1], accepted_id[-1]) == (0, 0, 1, 1)
+    area = sum(
+        (accepted_ood[i + 1] - accepted_ood[i]) * (accepted_id[i + 1] + accepted_id[i]) / 2
+        for i in range(len(accepted_id) - 1)
+    )
+    assert area == pytest.approx(ood_metrics(id_scores, ood_scores)["auroc"])
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def test_dispersion_is_the_arccos_of_the_mean_cosine():
+    prototypes = np.random.default_rng(0).normal(size=(7, 5))
+    cosines = [unit(a) @ unit(b) for i, a in enumerate(prototypes) for j, b in enumerate(prototypes) if i != j]
+    assert dispersion_degrees(prototypes) == pytest.approx(math.degrees(math.acos(np.mean(cosines))))
+    assert dispersion_degrees(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(180)
+    with pytest.raises(ValueError, match="at least two"):
+        dispersion_degrees(prototypes[:1])
+
+
+def test_compactness_is_the_arccos_of_the_mean_cosine_to_the_own_mean():
+    random = np.random.default_rng(1)
+    features, means, labels = random.normal(size=(30, 6)), random.normal(size=(4, 6)), random.integers(0, 4, 30)
+    cosines = [unit(z) @ unit(means[y]) for z, y in zip(features, labels, strict=True)]
+    expected = math.degrees(math.acos(np.mean(cosines)))
+    assert compactness_degrees(features, torch.from_numpy(means), labels) == pytest.approx(expected)
+    assert compactness_degrees(means, means, np.arange(4)) == pytest.approx(0, abs=1e-5)
+
+
+def test_labels_that_do_not_fit_are_refused():
+    features, means = np.ones((3, 2)), np.ones((2, 2))
+    with pytest.raises(ValueError, match="labels run from 0 to 2, but there are 2"):
+        compactness_degrees(features, means, np.array([0, 1, 2]))
+    with pytest.raises(ValueError, match="one label for each of 3"):
+        compactness_degrees(features, means, np.array([0, 1]))
+
+
+def test_class_means_are_those_of_normalised_features():
+    random = np.random.default_rng(2)
+    features, labels = random.normal(size=(40, 6)), random.integers(0, 3, 40)
+    found = class_means(features, labels, 4).numpy()
+    for label in range(3):
+        mean = unit(np.mean([unit(z) for z, y in zip(features, labels, strict=True) if y == label], axis=0))
+        np.testing.assert_allclose(found[label], mean, rtol=1e-6)
+    assert (found[3] == 0).all()
+
+
+def test_accuracy():
+    assert accuracy(torch.tensor([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75

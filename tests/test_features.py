@@ -78,7 +78,8 @@ def test_cache_answers_without_a_forward_pass(model, images, tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"checkpoint_sha": "b" * 64}, {"mean": (0.4, 0.5, 0.61)}, {"std": (0.2, 0.25, 0.31)}, {"amp": "bf16"}, {"pixels": 1},
+    {"checkpoint_sha": "b" * 64}, {"mean": (0.4, 0.5, 0.61)},
+    {"std": (0.2, 0.25, 0.31)}, {"amp": "bf16"}, {"pixels": 1},
 ])
 def test_cache_is_missed_when_anything_that_matters_changes(model, images, tmp_path, change):
     settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}

@@ -1,4 +1,4 @@
-"""What a network says about a set of images, from one forward pass each, with a cache that is checked before it is used."""
+"""What a network says about a set of images: one forward pass, and a cache that is checked before it is used."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def extract(
         image_set: utils.data.images.ImageSet: yields uint8 batches and has a fingerprint of its content and transform.
         mean, std: of the channels, as fractions of 1.
         amp: "off", "bf16" or "fp16": autocast of the forward pass; results are float32 all the same.
-        cache_dir: folder of the cache, or None for none. Its key is the checkpoint, the set's fingerprint, mean, std, amp.
+        cache_dir: folder of the cache, or None. Its key is the checkpoint, the set's fingerprint, mean, std and amp.
         checkpoint_sha: SHA-256 of the checkpoint file; needed with cache_dir.
     Raises:
         ValueError: no images, an unknown `amp`, or a cache without a checkpoint's hash.
@@ -68,7 +68,7 @@ def extract(
     if cache_dir is None:
         return Features(compute(), image_set.labels)
     if not checkpoint_sha:
-        raise ValueError("a feature cache needs the checkpoint's hash: without it, two models would share their features")
+        raise ValueError("a feature cache needs the hash of the checkpoint, or two models would share it")
     key = {
         "checkpoint": checkpoint_sha,
         "images": image_set.fingerprint,
@@ -118,7 +118,9 @@ def _store(arrays: dict[str, Tensor], outputs: dict[str, Tensor], start: int, co
         arrays[name][start : start + len(values)].copy_(values, non_blocking=values.is_cuda)
 
 
-def _cached(folder: Path, name: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _cached(
+    folder: Path, name: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
     text = json.dumps(key, sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:40]
     path = folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"

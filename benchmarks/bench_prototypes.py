@@ -28,31 +28,35 @@ def loop_update(prototypes: Tensor, features: Tensor, labels: Tensor, momentum: 
 
 
 def measure(device: str | torch.device = "cpu") -> list[dict]:
-    """Median milliseconds of warm runs, ours and the loop in turn; `ratio` is baseline_ms / ours_ms."""
-    rows = []
-    for num_classes, target in TARGETS.items():
-        features, labels, prototypes = _batch(num_classes, torch.device(device))
-        ema = EMAPrototypes(num_classes, DIM, MOMENTUM).to(device)
+    """Median milliseconds of warm runs, ours and the loop in turn; `ratio` is baseline_ms / ours_ms. One CPU thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with more, a busy machine measures how long the threads wait for each other
+    try:
+        return [_measure_classes(num_classes, target, torch.device(device)) for num_classes, target in TARGETS.items()]
+    finally:
+        torch.set_num_threads(threads)
 
-        def ours(ema=ema, features=features, labels=labels, prototypes=prototypes) -> None:
-            ema.prototypes.copy_(prototypes)
-            _losses_backward(ema.update(features, labels), features, labels)
 
-        def baseline(features=features, labels=labels, prototypes=prototypes) -> None:
-            _losses_backward(loop_update(prototypes, features, labels, MOMENTUM), features, labels)
+def _measure_classes(num_classes: int, target: float, device: torch.device) -> dict:
+    features, labels, prototypes = _batch(num_classes, device)
+    ema = EMAPrototypes(num_classes, DIM, MOMENTUM).to(device)
 
-        ours_ms, baseline_ms = _interleaved_medians(ours, baseline, device)
-        rows.append(
-            {
-                "what": f"prototype update, CompLoss and DisLoss, {VIEWS} views, {num_classes} classes",
-                "ours_ms": ours_ms,
-                "baseline": "loop over the rows",
-                "baseline_ms": baseline_ms,
-                "ratio": baseline_ms / ours_ms,
-                "target": target,
-            }
-        )
-    return rows
+    def ours() -> None:
+        ema.prototypes.copy_(prototypes)
+        _losses_backward(ema.update(features, labels), features, labels)
+
+    def baseline() -> None:
+        _losses_backward(loop_update(prototypes, features, labels, MOMENTUM), features, labels)
+
+    ours_ms, baseline_ms = _interleaved_medians(ours, baseline, device)
+    return {
+        "what": f"prototype update, CompLoss and DisLoss, {VIEWS} views, {num_classes} classes",
+        "ours_ms": ours_ms,
+        "baseline": "loop over the rows",
+        "baseline_ms": baseline_ms,
+        "ratio": baseline_ms / ours_ms,
+        "target": target,
+    }
 
 
 def _batch(num_classes: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +73,7 @@ def _losses_backward(prototypes: Tensor, features: Tensor, labels: Tensor) -> No
 
 
 def _interleaved_medians(
-    ours: Callable[[], None], baseline: Callable[[], None], device: str | torch.device
+    ours: Callable[[], None], baseline: Callable[[], None], device: torch.device
 ) -> tuple[float, float]:
     times: dict[Callable[[], None], list[float]] = {ours: [], baseline: []}
     for run in range(RUNS + 2):
@@ -83,8 +87,8 @@ def _interleaved_medians(
     return statistics.median(times[ours]), statistics.median(times[baseline])
 
 
-def _wait(device: str | torch.device) -> None:
-    if torch.device(device).type == "cuda":
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 

@@ -32,7 +32,8 @@ class CompLoss(nn.Module):
             raise ValueError(f"features {tuple(features.shape)} and prototypes {tuple(prototypes.shape)} do not fit")
         _check_labels(labels, features.shape[0])
         with torch.autocast(features.device.type, enabled=False):
-            logits = _at_least_float32(features) @ _at_least_float32(prototypes).T / self.temperature  # N x C
+            scaled = _at_least_float32(prototypes) / self.temperature  # fewer numbers than there are logits
+            logits = _at_least_float32(features) @ scaled.T  # N x C
             # gather and not cross_entropy, which would pass over a label of -100 in silence
             log_likelihood = F.log_softmax(logits, dim=1).gather(1, labels[:, None])
             return -(self.temperature / self.base_temperature) * log_likelihood.mean()

@@ -9,33 +9,28 @@ same command again goes on where the run was interrupted.
 """
 
 import argparse
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from utils.evaluation.features import extract
 
 from models.cider import CIDERNet
 from models.resnet import load_torchvision_weights
 from utils import options, train_options
 from utils.data.augment import PaddedCrop, TwoViews
-from utils.data.batches import Batch, TrainBatches
-from utils.data.id_sets import IDData, load_id
+from utils.data.batches import Batch
 from utils.errors import UserError, run_script
-from utils.evaluation.quick import knn_accuracy
+from utils.evaluation.features import extract
 from utils.losses import CompLoss, DisLoss, SupConLoss
 from utils.prototypes import EMAPrototypes, LearnablePrototypes, class_means, simplex
 from utils.settings import cider_settings
-from utils.training import checkpoint, distributed
-from utils.training.loop import Training
+from utils.train_run import TrainRun, run_training
+from utils.training import distributed
+from utils.training.loop import Losses, Method
 from utils.training.monitor import HeadMonitor
-from utils.training.resume import saved_state
-from utils.training.run_folder import RunFolder
-from utils.training.schedule import learning_rate
 
-Method = Callable[[Batch], Iterator[dict[str, Tensor]]]
+Prototypes = EMAPrototypes | LearnablePrototypes
 
 
 def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
@@ -118,13 +113,23 @@ def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:
     return model
 
 
-def cider_method(
-    embed: nn.Module, prototypes: EMAPrototypes | LearnablePrototypes, *, w: float, temperature: float
-) -> Method:
+class Classifier(nn.Module):
+    """The network's logits as a forward pass, which is what DistributedDataParallel and torch.compile wrap."""
+
+    def __init__(self, model: CIDERNet):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) -> (N, C)."""
+        return self.model.logits(images)
+
+
+def cider_method(embed: nn.Module, prototypes: Prototypes, *, w: float, temperature: float) -> Method:
     """One step of CIDER: L = L_dis + w * L_comp (paper, eq. 5 to 8)."""
     compactness, dispersion = CompLoss(temperature), DisLoss(temperature, temperature)
 
-    def losses(batch: Batch) -> Iterator[dict[str, Tensor]]:
+    def losses(batch: Batch) -> Iterator[Losses]:
         z, y = _embeddings(embed, batch)
         if isinstance(prototypes, EMAPrototypes):
             mu = prototypes.update(z, y)
@@ -149,7 +154,7 @@ def supcon_method(embed: nn.Module, *, temperature: float) -> Method:
     """One step of supervised contrastive learning (Khosla et al. 2020), whose features KNN+ and SSD+ score."""
     supcon = SupConLoss(temperature)
 
-    def losses(batch: Batch) -> Iterator[dict[str, Tensor]]:
+    def losses(batch: Batch) -> Iterator[Losses]:
         z, y = _embeddings(embed, batch)
         by_image = torch.stack(z.chunk(2), 1)  # B x 2 x D
         yield {"loss": supcon(by_image, y[: len(by_image)]), "cosine/pairs": _pairs(z)}
@@ -160,7 +165,7 @@ def supcon_method(embed: nn.Module, *, temperature: float) -> Method:
 def cross_entropy_method(classify: nn.Module) -> Method:
     """One step of the cross-entropy baseline, on one view."""
 
-    def losses(batch: Batch) -> Iterator[dict[str, Tensor]]:
+    def losses(batch: Batch) -> Iterator[Losses]:
         yield {"loss": nn.functional.cross_entropy(classify(batch.images).float(), batch.labels)}
 
     return losses
@@ -178,184 +183,69 @@ def _pairs(z: Tensor) -> Tensor:
     return z.detach().mean(0).square().sum()
 
 
-class Classifier(nn.Module):
-    """The network's logits as a forward pass, which is what DistributedDataParallel and torch.compile wrap."""
-
-    def __init__(self, model: CIDERNet):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, C)."""
-        return self.model.logits(images)
-
-
-def first_prototypes(args: argparse.Namespace, model: CIDERNet, data: IDData, device: torch.device) -> Tensor:
+def first_prototypes(run: TrainRun, model: CIDERNet) -> Tensor:
     """(C, D) unit rows: class means of the ID training set (test transform), or a simplex; no test image."""
+    args, data = run.args, run.data
     count = len(data.class_names)
     if args.prototype_init == "simplex":
         return simplex(count, args.feat_dim, torch.Generator().manual_seed(args.seed))
     found = extract(
-        model, data.train, mean=data.mean, std=data.std, device=device, batch_size=args.batch_size, workers=args.workers
+        model,
+        data.train,
+        mean=data.mean,
+        std=data.std,
+        device=run.device,
+        batch_size=args.batch_size,
+        workers=args.workers,
     )
     return class_means(found.outputs["embedding"], data.train.labels, count)
 
 
-def make_method(
-    args: argparse.Namespace, model: CIDERNet, data: IDData, device: torch.device, *, resumed: bool
-) -> tuple[Method, EMAPrototypes | LearnablePrototypes | None]:
-    """The generator of losses of `--loss`, and its prototypes where it has some."""
-    network = distributed.wrap(Classifier(model) if args.loss == "ce" else model, device, sync_bn=args.sync_bn)
-    if args.compile:
-        network = torch.compile(network)
-    if args.loss == "ce":
-        return cross_entropy_method(network), None
-    if args.loss == "supcon":
-        return supcon_method(network, temperature=args.temp), None
-    count = len(data.class_names)
-    ema = args.prototypes == "ema"
-    prototypes = EMAPrototypes(count, args.feat_dim, args.proto_m) if ema else LearnablePrototypes(count, args.feat_dim)
-    prototypes.to(device)
-    if not resumed:
-        with torch.no_grad():
-            prototypes.prototypes.copy_(first_prototypes(args, model, data, device))
-    return cider_method(network, prototypes, w=args.w, temperature=args.temp), prototypes
-
-
-def make_batches(args: argparse.Namespace, data: IDData, device: torch.device) -> TrainBatches:
-    """Two augmented views for the contrastive losses, one padded crop for cross-entropy."""
-    common = dict(hflip=data.hflip, mean=data.mean, std=data.std)
-    if args.loss == "ce":
-        augmentation = PaddedCrop(data.size, **common)
+def make_prototypes(run: TrainRun, model: CIDERNet) -> Prototypes:
+    """The prototypes of --prototypes where --prototype-init puts them, or where the resumed run left them."""
+    args, count = run.args, len(run.data.class_names)
+    if args.prototypes == "ema":
+        prototypes = EMAPrototypes(count, args.feat_dim, args.proto_m)
     else:
-        augmentation = TwoViews(data.size, crop_scale=data.crop_scale, **common)
-    try:
-        return TrainBatches(
-            data.train,
-            augmentation,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            device=device,
-            rank=distributed.rank(),
-            world_size=distributed.world_size(),
-            workers=args.workers,
-            channels_last=args.channels_last,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+        prototypes = LearnablePrototypes(count, args.feat_dim)
+    if run.state is None:
+        with torch.no_grad():
+            prototypes.prototypes.copy_(first_prototypes(run, model))
+    return prototypes.to(run.device)
 
 
-def current(prototypes: EMAPrototypes | LearnablePrototypes | None) -> Tensor | None:
+def unit_rows(prototypes: Prototypes) -> Tensor:
     """(C, D) unit prototypes of the moment, without gradient."""
-    if prototypes is None:
-        return None
     with torch.no_grad():
         return prototypes.prototypes if isinstance(prototypes, EMAPrototypes) else prototypes()
 
 
-def train(args: argparse.Namespace, device: torch.device) -> None:
-    """Load the data, build the network, train, and print the command that evaluates it."""
-    folder = RunFolder(args.checkpoints / args.in_dataset / args.name)
-    data = load_id(
-        args.in_dataset,
-        args.id_loc,
-        download=args.download,
-        image_size=args.image_size,
-        limit_train=args.limit_train,
-        seed=args.seed,
-    )
-    state = saved_state(folder, args.resume, train_options.plain(args))
-    if state is not None and state["finished"]:
-        print(f"This run is finished. To evaluate it:\n  {evaluation_command(args, folder)}")
+def train(run: TrainRun) -> None:
+    """Train the network with the loss that was asked for."""
+    args, data = run.args, run.data
+    model = run.place(build_model(args, len(data.class_names)))
+    common = dict(hflip=data.hflip, mean=data.mean, std=data.std)
+    if args.loss == "ce":
+        batches = run.batches(PaddedCrop(data.size, **common))
+        run.fit(model, cross_entropy_method(run.wrap(Classifier(model))), batches, name="ce")
         return
-    torch.manual_seed(args.seed)
-    model = build_model(args, len(data.class_names)).to(device)
-    if args.channels_last:
-        model.to(memory_format=torch.channels_last)
-    method, prototypes = make_method(args, model, data, device, resumed=state is not None)
-    batches = make_batches(args, data, device)
-    modules = {"model": model} if prototypes is None else {"model": model, "prototypes": prototypes}
-    trained = [parameter for module in modules.values() for parameter in module.parameters() if parameter.requires_grad]
-    monitor = HeadMonitor(
-        prototypes and partial(current, prototypes), data.class_names, warmup_steps=args.warmup_epochs * len(batches)
+    batches = run.batches(TwoViews(data.size, crop_scale=data.crop_scale, **common))
+    if args.loss == "supcon":
+        method = supcon_method(run.wrap(model), temperature=args.temp)
+        run.fit(model, method, batches, name="supcon", describe=HeadMonitor())
+        return
+    prototypes = make_prototypes(run, model)
+    of_the_moment = partial(unit_rows, prototypes)
+    run.fit(
+        model,
+        cider_method(run.wrap(model), prototypes, w=args.w, temperature=args.temp),
+        batches,
+        name="cider",
+        others={"prototypes": prototypes},
+        prototypes=of_the_moment,
+        describe=HeadMonitor(of_the_moment, data.class_names, warmup_steps=args.warmup_epochs * len(batches)),
     )
-    Training(
-        modules=modules,
-        method=method,
-        batches=batches,
-        optimizer=torch.optim.SGD(
-            trained,
-            args.learning_rate,
-            args.momentum,
-            weight_decay=args.weight_decay,
-            nesterov=args.momentum > 0,
-            fused=device.type in ("cpu", "cuda"),
-        ),
-        schedule=partial(
-            learning_rate,
-            batches_per_epoch=len(batches),
-            base_lr=args.learning_rate,
-            epochs=args.epochs,
-            cosine=args.cosine,
-            decay_epochs=args.lr_decay_epochs,
-            decay_rate=args.lr_decay_rate,
-            warmup=args.warmup,
-            warmup_epochs=args.warmup_epochs,
-        ),
-        epochs=args.epochs,
-        device=device,
-        args=train_options.plain(args),
-        folder=folder,
-        export=lambda epoch: checkpoint.official_format(
-            model,
-            current(prototypes),
-            method=args.loss,
-            epoch=epoch,
-            args=train_options.plain(args),
-            class_names=data.class_names,
-        ),
-        amp=args.amp,
-        print_freq=args.print_freq,
-        save_every=args.save_every,
-        save_epoch=args.save_epoch,
-        describe=monitor,
-        evaluate=partial(knn_accuracy_every, args, model, data, device),
-    ).fit(state)
-    if distributed.is_main():
-        print(f"Done: {folder.checkpoint(args.epochs)}\nTo evaluate it:\n  {evaluation_command(args, folder)}")
-
-
-def knn_accuracy_every(
-    args: argparse.Namespace, model: CIDERNet, data: IDData, device: torch.device, epoch: int
-) -> dict[str, float]:
-    """ID accuracy by KNN, every --eval-freq epochs and at the end; on the ID test set, for the log only."""
-    if not args.eval_freq or (epoch % args.eval_freq and epoch != args.epochs):
-        return {}
-    return {
-        "id/knn_accuracy": knn_accuracy(
-            model, data.train, data.test, mean=data.mean, std=data.std, device=device, workers=args.workers
-        )
-    }
-
-
-def evaluation_command(args: argparse.Namespace, folder: RunFolder) -> str:
-    """What to type after the training."""
-    return f"python eval_cider.py --ckpt {folder.checkpoint(args.epochs)}"
-
-
-def main() -> None:
-    args, device = parse_arguments()
-    device = distributed.start(device)
-    if args.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        torch.use_deterministic_algorithms(True)
-    else:
-        torch.backends.cudnn.benchmark = True
-    try:
-        train(args, device)
-    finally:
-        distributed.stop()
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(lambda: run_training(parse_arguments, train))

@@ -24,6 +24,7 @@ from utils.training.meter import LossMeter
 from utils.training.run_folder import RunFolder
 
 Losses = Mapping[str, Tensor]
+Method = Callable[[Any], Iterator[Losses]]
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,11 @@ class Training:
         print_freq: steps between log lines; there is one at the end of each epoch as well.
         save_every: how often last.pt is written.
         describe: means of the losses, steps done -> what is logged.
-        evaluate: epochs done -> further figures for the line at the end of that epoch.
+        evaluate: epochs done -> further figures for the line at the end of that epoch; None where it has none.
     """
 
     modules: Mapping[str, nn.Module]
-    method: Callable[[Any], Iterator[Losses]]
+    method: Method
     batches: Any
     optimizer: torch.optim.Optimizer
     schedule: Callable[[int, int], float]
@@ -123,7 +124,7 @@ class Training:
     save_every: SaveEvery = SaveEvery(minutes=5)
     save_epoch: int = 100
     describe: Callable[[dict[str, float], int], dict[str, float]] = lambda means, step: means
-    evaluate: Callable[[int], dict[str, float]] = lambda epoch: {}
+    evaluate: Callable[[int], dict[str, float | None]] = lambda epoch: {}
 
     def __post_init__(self) -> None:
         self.precision = Precision(self.amp, self.device)

@@ -20,7 +20,9 @@ class HeadMonitor:
         warmup_steps: classes still lie close together before this step, so the pair warning waits for it.
     """
 
-    def __init__(self, prototypes: Callable[[], Tensor] | None, class_names: Sequence[str], warmup_steps: int):
+    def __init__(
+        self, prototypes: Callable[[], Tensor] | None = None, class_names: Sequence[str] = (), warmup_steps: int = 0
+    ):
         self._prototypes = prototypes
         self._class_names = class_names
         self._warmup_steps = warmup_steps

@@ -105,7 +105,7 @@ def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
     extra = "".join(
         f"  {name.removeprefix('id/').replace('_', ' ')} {100 * value:.2f} %"
         for name, value in line.items()
-        if name.startswith("id/")
+        if name.startswith("id/") and value is not None
     )
     return (
         f"epoch {line['epoch']:{width}d}/{epochs}  batch {line['batch']:{len(str(batches))}d}/{batches}  {losses}  "

@@ -1,0 +1,183 @@
+"""What the train scripts share around their method: data, resume, optimiser, schedule, loop and the closing line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils import train_options
+from utils.data.augment import Plain
+from utils.data.batches import TrainBatches
+from utils.data.id_sets import IDData, load_id
+from utils.errors import UserError
+from utils.evaluation.quick import knn_accuracy
+from utils.training import checkpoint, distributed
+from utils.training.loop import Method, Training
+from utils.training.resume import saved_state
+from utils.training.run_folder import RunFolder
+from utils.training.schedule import learning_rate
+
+
+class TrainRun:
+    """One run of a train script, from its checked arguments to the last checkpoint.
+
+    Attributes:
+        data: the ID set. state: the saved state to go on from, or None. finished: there is nothing left to do.
+    """
+
+    def __init__(self, args: argparse.Namespace, device: torch.device):
+        self.args, self.device = args, device
+        self.plain_args = train_options.plain(args)
+        self.folder = RunFolder(args.checkpoints / args.in_dataset / args.name)
+        self.data: IDData = load_id(
+            args.in_dataset,
+            args.id_loc,
+            download=args.download,
+            image_size=args.image_size,
+            limit_train=args.limit_train,
+            seed=args.seed,
+        )
+        if distributed.is_main():
+            for note in self.data.notes:
+                print(f"note: {note}", file=sys.stderr)
+        self.state = saved_state(self.folder, args.resume, self.plain_args)
+        self.finished = self.state is not None and self.state["finished"]
+        torch.manual_seed(args.seed)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device of the run, in the memory format of the run."""
+        model.to(self.device)
+        return model.to(memory_format=torch.channels_last) if self.args.channels_last else model
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The forward pass to train with: over all processes, compiled where asked for."""
+        network = distributed.wrap(network, self.device, sync_bn=self.args.sync_bn)
+        return torch.compile(network) if self.args.compile else network
+
+    def batches(self, augmentation: Plain) -> TrainBatches:
+        """This process's share of the ID training batches."""
+        try:
+            return TrainBatches(
+                self.data.train,
+                augmentation,
+                batch_size=self.args.batch_size,
+                seed=self.args.seed,
+                device=self.device,
+                rank=distributed.rank(),
+                world_size=distributed.world_size(),
+                workers=self.args.workers,
+                channels_last=self.args.channels_last,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def fit(
+        self,
+        model: nn.Module,
+        method: Method,
+        batches: TrainBatches,
+        *,
+        name: str,
+        others: Mapping[str, nn.Module] | None = None,
+        prototypes: Callable[[], Tensor | None] = lambda: None,
+        describe: Callable[[dict[str, float], int], dict[str, float]] = lambda means, step: means,
+    ) -> None:
+        """Train to the last epoch and say how to evaluate.
+
+        Args:
+            name: of the method, as checkpoints record it.
+            others: further modules that are trained, saved and restored with the model.
+            prototypes, describe: the prototypes that go into checkpoints; see Training for describe.
+        """
+        args = self.args
+        modules = {"model": model, **(others or {})}
+        Training(
+            modules=modules,
+            method=method,
+            batches=batches,
+            optimizer=self._optimizer(modules),
+            schedule=partial(
+                learning_rate,
+                batches_per_epoch=len(batches),
+                base_lr=args.learning_rate,
+                epochs=args.epochs,
+                cosine=args.cosine,
+                decay_epochs=args.lr_decay_epochs,
+                decay_rate=args.lr_decay_rate,
+                warmup=args.warmup,
+                warmup_epochs=args.warmup_epochs,
+            ),
+            epochs=args.epochs,
+            device=self.device,
+            args=self.plain_args,
+            folder=self.folder,
+            export=lambda epoch: checkpoint.official_format(
+                model,
+                prototypes(),
+                method=name,
+                epoch=epoch,
+                args=self.plain_args,
+                class_names=self.data.class_names,
+            ),
+            amp=args.amp,
+            print_freq=args.print_freq,
+            save_every=args.save_every,
+            save_epoch=args.save_epoch,
+            describe=describe,
+            evaluate=partial(self._id_accuracy, model),
+        ).fit(self.state)
+        self.say_what_next()
+
+    def say_what_next(self) -> None:
+        """Print the command that evaluates the finished run."""
+        if distributed.is_main():
+            path = self.folder.checkpoint(self.args.epochs)
+            print(f"Finished: {path}\nTo evaluate it:\n  python eval_cider.py --ckpt {path}")
+
+    def _optimizer(self, modules: Mapping[str, nn.Module]) -> torch.optim.SGD:
+        return torch.optim.SGD(
+            [parameter for module in modules.values() for parameter in module.parameters() if parameter.requires_grad],
+            self.args.learning_rate,
+            self.args.momentum,
+            weight_decay=self.args.weight_decay,
+            nesterov=self.args.momentum > 0,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+
+    def _id_accuracy(self, model: nn.Module, epoch: int) -> dict[str, Any]:
+        """ID accuracy by KNN every --eval-freq epochs and at the end; it goes into the log and decides nothing."""
+        if not self.args.eval_freq:
+            return {}
+        if epoch % self.args.eval_freq and epoch != self.args.epochs:
+            return {"id/knn_accuracy": None}
+        data = self.data
+        found = knn_accuracy(
+            model, data.train, data.test, mean=data.mean, std=data.std, device=self.device, workers=self.args.workers
+        )
+        return {"id/knn_accuracy": found}
+
+
+def run_training(
+    parse_arguments: Callable[[], tuple[argparse.Namespace, torch.device]], train: Callable[[TrainRun], None]
+) -> None:
+    """Body of a train script: arguments, device, processes, and `train` unless the run is finished already."""
+    args, device = parse_arguments()
+    device = distributed.start(device)
+    if args.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.backends.cudnn.benchmark = True
+    try:
+        run = TrainRun(args, device)
+        if run.finished:
+            run.say_what_next()
+        else:
+            train(run)
+    finally:
+        distributed.stop()

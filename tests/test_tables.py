@@ -1,0 +1,71 @@
+"""Tables in four formats: what they state, how they align, which sets the mean is over."""
+
+import csv
+import io
+
+import pytest
+
+from utils.evaluation.tables import Missing, Row, Table, to_csv, to_latex, to_markdown, to_text
+
+
+def metrics(fpr95, auroc):
+    return {"fpr95": fpr95, "auroc": auroc, "aupr_in": 0.5, "aupr_out": 0.25}
+
+
+ROWS = (
+    Row("SVHN", 10000, metrics(0.10, 0.9), True),
+    Row("iSUN", 8925, metrics(0.30, 0.7), True),
+    Row("dtd (partial, 1,200 of 5,640)", 1200, metrics(1.0, 0.0), False),
+)
+MISSING = (Missing("LSUN", "LSUN not found.\n  looked for : data/LSUN\n  get it by  : by hand | 50%_of_it"),)
+
+
+def make(rows=ROWS, missing=MISSING, notes=()):
+    return Table("CIDER", "ResNet-18", "CIFAR-10", "KNN (K=100)", 500, rows, missing, notes)
+
+
+def test_text_is_aligned_and_states_everything():
+    lines = to_text(make(notes=("a note",))).splitlines()
+    assert lines[0] == ("CIDER  ResNet-18  CIFAR-10   score: KNN (K=100), larger = more ID   epoch 500   "
+                        "ID is the positive class")
+    assert lines[1].split() == "OOD set images FPR95 ↓ AUROC ↑ AUPR-In ↑ AUPR-Out ↑".split()
+    assert lines[2].split() == ["SVHN", "10000", "10.00", "90.00", "50.00", "25.00"]
+    assert lines[5].split() == ["mean", "(2)", "20.00", "80.00", "50.00", "25.00"]
+    assert len({len(line) for line in lines[1:6]}) == 1
+    assert lines[6:9] == ["mean over: SVHN, iSUN", "not in the mean: dtd (partial, 1,200 of 5,640)", "a note"]
+    assert lines[9:] == ["not evaluated: LSUN: LSUN not found.", "  looked for : data/LSUN",
+                         "  get it by  : by hand | 50%_of_it"]
+
+
+def test_mean_is_over_all_sets_where_none_is_official():
+    table = make(rows=ROWS[2:], missing=())
+    assert table.mean["fpr95"] == 1.0
+    assert "mean over: dtd (partial, 1,200 of 5,640) (no complete official set)" in to_text(table)
+    assert "mean (1)" in to_text(table)
+
+
+def test_markdown_has_a_cell_for_each_column_and_escapes_bars():
+    table = make(rows=(*ROWS, Row("a|b", 1, metrics(0, 1), False)))
+    lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {7}
+    assert lines[0].startswith("| OOD set | images | FPR95 ↓ |")
+    assert "not evaluated: LSUN: LSUN not found.; looked for : data/LSUN; get it by" in to_markdown(table)
+
+
+def test_latex_escapes_what_latex_would_read():
+    text = to_latex(make(rows=(Row("50%_&#{}~^\\$", 1, metrics(0, 1), True),)))
+    assert r"50\%\_\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$ & 1 & 0.00" in text
+    assert text.count(r"\\" + "\n") == 3
+    assert r"FPR95 $\downarrow$" in text
+    assert "LSUN" in text and "ID is the positive class" in text and "K=100" in text
+
+
+def test_csv_reads_back():
+    rows = list(csv.DictReader(io.StringIO(to_csv(make()))))
+    assert [row["ood_set"] for row in rows] == ["SVHN", "iSUN", "dtd (partial, 1,200 of 5,640)", "mean (2)", "LSUN"]
+    assert [row["in_mean"] for row in rows] == ["yes", "yes", "no", "", "no"]
+    assert float(rows[3]["fpr95_percent"]) == pytest.approx(20)
+    assert {(row["method"], row["score"], row["positive"], row["epoch"]) for row in rows} == {
+        ("CIDER", "KNN (K=100)", "ID", "500")
+    }
+    assert rows[4]["fpr95_percent"] == "" and "looked for : data/LSUN" in rows[4]["note"]

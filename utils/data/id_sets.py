@@ -6,9 +6,15 @@ from pathlib import Path
 
 import torch
 
-from utils.data import digits
+from utils.data import cifar, digits
+from utils.data.class_folders import IMAGENET_100_FOLDER, channel_statistics, load_folder, load_imagenet_100
 from utils.data.images import ImageSet, TensorImages
 from utils.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_SIZE = 224
+FOLDER_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,82 @@ def load_id(name: str, root: str | Path | None = None, *, download: bool = False
 
 
 def _load_digits(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
+    _refuse_image_size("digits", image_size, digits.SIZE)
     (train, train_labels), (test, test_labels) = digits.id_digits()
-    scaled = train.double() / 255
+    train_set = TensorImages("digits train", train, train_labels)
+    mean, std = channel_statistics(train_set)
     return IDData(
         name="digits",
-        train=TensorImages("digits train", train, train_labels),
+        train=train_set,
         test=TensorImages("digits test", test, test_labels),
         class_names=tuple(str(digit) for digit in digits.ID_DIGITS),
-        mean=tuple(scaled.mean(dim=(0, 2, 3)).tolist()),
-        std=tuple(scaled.std(dim=(0, 2, 3)).tolist()),
+        mean=mean,
+        std=std,
         size=digits.SIZE,
-        crop_scale=(0.5, 1.0),
+        crop_scale=(0.5, 1.0),  # half of a digit can still be told; a fifth, as for CIFAR, cannot
         hflip=False,
+        notes=("digits come with scikit-learn: --id-loc is not read",) if root is not None else (),
     )
+
+
+def _load_cifar(name: str, root: Path | None, download: bool, image_size: int | None) -> IDData:
+    _refuse_image_size(name, image_size, cifar.SIZE)
+    root = root or cifar.CIFAR_FOLDERS[name]
+    folder = cifar.find_cifar(name, [root])
+    if folder is None and download:
+        folder = cifar.download_cifar(name, root)
+    if folder is None:
+        raise cifar.missing_cifar(name, root)
+    train, test = cifar.read_split(name, folder, "train"), cifar.read_split(name, folder, "test")
+    return IDData(
+        name=name,
+        train=TensorImages(f"{name} train", train.images, train.labels),
+        test=TensorImages(f"{name} test", test.images, test.labels),
+        class_names=cifar.read_class_names(name, folder),
+        mean=cifar.MEAN,
+        std=cifar.STD,
+        size=cifar.SIZE,
+        crop_scale=(0.2, 1.0),
+        hflip=True,
+        notes=cifar.file_notes(name, train, test),
+    )
+
+
+def _load_cifar10(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
+    return _load_cifar("CIFAR-10", root, download, image_size)
+
+
+def _load_cifar100(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
+    return _load_cifar("CIFAR-100", root, download, image_size)
+
+
+def _load_imagenet_100(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
+    _refuse_download("ImageNet-100", download)
+    size = image_size or IMAGENET_SIZE
+    found = load_imagenet_100(root or IMAGENET_100_FOLDER, size)
+    return IDData("ImageNet-100", found.train, found.test, found.class_names, IMAGENET_MEAN, IMAGENET_STD, size,
+                  crop_scale=(0.4, 1.0), hflip=True, notes=found.notes)
+
+
+def _load_own_folder(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
+    _refuse_download("folder", download)
+    if root is None:
+        raise UserError("a folder of your own needs its path.\n  do         : pass --id-loc /path/to/folder")
+    size = image_size or FOLDER_SIZE
+    found = load_folder(root, size, seed)
+    mean, std = channel_statistics(found.train)
+    return IDData("folder", found.train, found.test, found.class_names, mean, std, size,
+                  crop_scale=(0.2, 1.0), hflip=True, notes=found.notes)
+
+
+def _refuse_image_size(name: str, image_size: int | None, own_size: int) -> None:
+    if image_size not in (None, own_size):
+        raise UserError(f"{name} images are {own_size} x {own_size}; --image-size is for ImageNet-100 and folder")
+
+
+def _refuse_download(name: str, download: bool) -> None:
+    if download:
+        raise UserError(f"{name} cannot be downloaded here; --download is for CIFAR-10 and CIFAR-100")
 
 
 def _limited(data: IDData, limit: int, seed: int) -> IDData:
@@ -89,5 +158,11 @@ def balanced_rows(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
     return order[rank.argsort(stable=True)[:count]].sort().values
 
 
-_LOADERS: dict[str, Callable[[Path | None, bool, int | None, int], IDData]] = {"digits": _load_digits}
+_LOADERS: dict[str, Callable[[Path | None, bool, int | None, int], IDData]] = {
+    "digits": _load_digits,
+    "CIFAR-10": _load_cifar10,
+    "CIFAR-100": _load_cifar100,
+    "ImageNet-100": _load_imagenet_100,
+    "folder": _load_own_folder,
+}
 ID_NAMES = tuple(_LOADERS)

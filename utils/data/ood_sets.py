@@ -2,27 +2,22 @@
 
 from pathlib import Path
 
-from utils.data import digits, generated
+import torch
+
+from utils.data import cifar, digits, generated
 from utils.data.id_sets import IDData
+from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
+from utils.data.ood_files import MissingSet, existing_places
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.resize import resized
+from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
 
 # A set that is larger is cut to a fixed subset of this many images.
 MAX_IMAGES = 10_000
 # Generated sets are as large as the ID test set, up to MAX_IMAGES, and up to this where an image is large.
 MAX_LARGE_GENERATED = 1_000
-
-
-class MissingSet(UserError):
-    """An OOD set that is not on disk. Attributes: name, path (where it was looked for first), source."""
-
-    def __init__(self, name: str, path: Path | str, source: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
-        self.path = Path(path)
-        self.source = source
 
 
 def default_ood_sets(id_name: str) -> list[str]:
@@ -48,14 +43,102 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
         MissingSet: not on disk.
         UserError: unknown name, or a damaged file.
     """
+    if "=" in name:
+        return _own_folder(*name.split("=", 1), id_data.size, seed)
     row = find_ood_set(name)
     if row is None:
         known = ", ".join(known_row.name for known_row in OOD_SETS)
         raise UserError(f"unknown OOD set: {name}\n  known      : {known}\n"
                         "  or         : NAME=PATH for a folder of images")
+    if row.name == id_data.name:
+        raise UserError(f"{row.name} is the ID set itself and cannot be OOD for it")
     if row.kind == "generated":
         return _generated_set(row, id_data, seed)
-    raise UserError(f"{name} cannot be loaded yet")
+    root = default_ood_root(id_data.name) if root is None else Path(root)
+    load = {"svhn": _svhn_set, "cifar": _cifar_set, "files": _file_set}[row.kind]
+    return load(row, root, id_data.size, seed)
+
+
+def _svhn_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
+    for folder in existing_places(root, row.folders):
+        try:
+            images, notes = load_selected_svhn(folder)
+        except FileNotFoundError:
+            continue
+        return _in_memory(row, images, size, seed, notes)
+    folder = root / row.folders[0]
+    raise MissingSet(row, [folder / SELECTED_FILE, folder / FULL_FILE])
+
+
+def _cifar_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
+    own_folder = cifar.CIFAR_FOLDERS[row.name]
+    places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
+    folder = cifar.find_cifar(row.name, places)
+    if folder is None:
+        facts = cifar.cifar_facts(row.name)
+        raise MissingSet(row, [place / facts.base_folder / facts.test_list[0][0] for place in (root, own_folder)])
+    split = cifar.read_split(row.name, folder, "test")
+    return _in_memory(row, split.images, size, seed, cifar.file_notes(row.name, split))
+
+
+def _in_memory(row: OODSet, images: torch.Tensor, size: int, seed: int, notes: tuple[str, ...]) -> TensorImages:
+    found = len(images)
+    if found > MAX_IMAGES:
+        images = images[_drawn(found, seed)]
+    loaded = TensorImages(row.name, resized(images, size), notes=notes)
+    return _named(loaded, row, found)
+
+
+def _file_set(row: OODSet, root: Path, size: int, seed: int) -> ImageSet:
+    verified = existing_places(root, row.folders)
+    places = verified + existing_places(root, row.unverified_folders)
+    for place in places:
+        listing = list_images(place)
+        if listing.paths:
+            loaded, found = _load_listing(row.name, listing, size, seed)
+            return _named(loaded, row, found, verified=place in verified)
+    remark = " (the folder is there, but holds no images)" if places else ""
+    raise MissingSet(row, [root / folder for folder in row.folders], remark)
+
+
+def _own_folder(name: str, path: str, size: int, seed: int) -> ImageSet:
+    if not name or not path:
+        raise UserError(f"not of the form NAME=PATH: {name}={path}")
+    # A folder that somebody calls SVHN need not be the benchmark's SVHN.
+    name = f"{name} (own folder)" if find_ood_set(name) else name
+    listing = list_images(Path(path).expanduser())
+    if not listing.paths:
+        raise UserError(f"{name} holds no images.\n  looked for : {path}/**/*.jpg, .png, ...\n"
+                        f"  do         : check the path")
+    return _load_listing(name, listing, size, seed)[0]
+
+
+def _load_listing(name: str, listing: Listing, size: int, seed: int) -> tuple[ImageSet, int]:
+    """The set and how many usable images were found, before a large set is cut."""
+    paths = listing.paths
+    if len(paths) > MAX_IMAGES:
+        paths = [paths[row] for row in _drawn(len(paths), seed)]
+    loaded = load_files(name, paths, size, notes=other_files_note(name, listing.others))
+    return loaded, len(listing.paths) - (len(paths) - len(loaded))
+
+
+def _drawn(count: int, seed: int) -> list[int]:
+    """Rows of the fixed subset of a large set, ascending."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[:MAX_IMAGES].sort().values.tolist()
+
+
+def _named(images: ImageSet, row: OODSet, found: int, *, verified: bool = True) -> ImageSet:
+    """Say by the name and by official_complete how the images found compare with the official set."""
+    if found < row.count:
+        images.name = f"{row.name} (partial, {found:,} of {row.count:,})"
+    elif found > row.count:
+        images.name = f"{row.name} (another selection, {len(images):,} of {found:,})"
+    elif not verified:
+        images.name = f"{row.name} (origin unverified)"
+    else:
+        images.official_complete = True
+    return images
 
 
 def _generated_set(row: OODSet, id_data: IDData, seed: int) -> TensorImages:

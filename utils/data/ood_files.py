@@ -1,0 +1,42 @@
+"""Finding an OOD set of the table below the OOD root, whatever the case of the folder names."""
+
+from pathlib import Path
+
+from utils.data.image_folder import require_folder
+from utils.data.ood_table import OODSet
+from utils.errors import UserError
+
+
+class MissingSet(UserError):
+    """An OOD set that is not on disk. Attributes: name, path (where it was looked for first), source."""
+
+    def __init__(self, row: OODSet, places: list[Path], remark: str = "") -> None:
+        looked = "\n               ".join(str(place) for place in places)
+        by = f"python scripts/prepare_data.py --only {row.name}, or from {row.source}"
+        super().__init__(
+            f"{row.name} not found{remark}.\n  looked for : {looked}\n  get it by  : {by}\n"
+            f"  or         : pass --ood-loc /path/to/folder, or NAME=PATH for a folder of your own images"
+        )
+        self.name = row.name
+        self.path = places[0]
+        self.source = row.source
+
+
+def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
+    """The folders below `root` that match one of `folders`, best first; upper and lower case are not told apart."""
+    if root.exists():
+        require_folder(root)
+    found = []
+    for folder in folders:
+        places = [root]
+        for part in Path(folder).parts:
+            places = [match for place in places for match in _children(place, part)]
+        found += [place for place in places if place not in found]
+    return found
+
+
+def _children(place: Path, name: str) -> list[Path]:
+    if not place.is_dir():
+        return []
+    matches = [child for child in place.iterdir() if child.name.casefold() == name.casefold() and child.is_dir()]
+    return sorted(matches, key=lambda child: (child.name != name, child.name))

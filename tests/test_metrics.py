@@ -9,7 +9,6 @@ from golden_rules import GOLDEN
 
 from utils.evaluation.metrics import (
     accuracy,
-    class_means,
     compactness_degrees,
     dispersion_degrees,
     ood_metrics,
@@ -148,16 +147,6 @@ def test_labels_that_do_not_fit_are_refused():
         compactness_degrees(features, means, np.array([0, 1, 2]))
     with pytest.raises(ValueError, match="one label for each of 3"):
         compactness_degrees(features, means, np.array([0, 1]))
-
-
-def test_class_means_are_those_of_normalised_features():
-    random = np.random.default_rng(2)
-    features, labels = random.normal(size=(40, 6)), random.integers(0, 3, 40)
-    found = class_means(features, labels, 4).numpy()
-    for label in range(3):
-        mean = unit(np.mean([unit(z) for z, y in zip(features, labels, strict=True) if y == label], axis=0))
-        np.testing.assert_allclose(found[label], mean, rtol=1e-6)
-    assert (found[3] == 0).all()
 
 
 def test_accuracy():

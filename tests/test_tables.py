@@ -33,7 +33,7 @@ def test_text_is_aligned_and_states_everything():
     assert lines[5].split() == ["mean", "(2)", "20.00", "80.00", "50.00", "25.00"]
     assert len({len(line) for line in lines[1:6]}) == 1
     assert lines[6:9] == ["mean over: SVHN, iSUN", "not in the mean: dtd (partial, 1,200 of 5,640)", "a note"]
-    assert lines[9:] == ["not evaluated: LSUN: LSUN not found.", "  looked for : data/LSUN",
+    assert lines[9:] == ["not evaluated: LSUN not found.", "  looked for : data/LSUN",
                          "  get it by  : by hand | 50%_of_it"]
 
 
@@ -49,7 +49,7 @@ def test_markdown_has_a_cell_for_each_column_and_escapes_bars():
     lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {7}
     assert lines[0].startswith("| OOD set | images | FPR95 ↓ |")
-    assert "not evaluated: LSUN: LSUN not found.; looked for : data/LSUN; get it by" in to_markdown(table)
+    assert "not evaluated: LSUN not found.; looked for : data/LSUN; get it by" in to_markdown(table)
 
 
 def test_latex_escapes_what_latex_would_read():

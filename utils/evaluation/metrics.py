@@ -101,18 +101,6 @@ def compactness_degrees(features: ArrayLike, means: ArrayLike, labels: ArrayLike
     return _degrees((features * means.to(features.device)[labels]).sum(1).mean())
 
 
-def class_means(features: ArrayLike, labels: ArrayLike, num_classes: int) -> Tensor:
-    """Unit class means (C, D) of L2-normalised features; a class without features gets a row of zeros.
-
-    Args:
-        features: (N, D), normalised here.    labels: (N,) classes, 0..num_classes - 1.
-    """
-    features = _unit_rows(features)
-    labels = torch.as_tensor(labels).to(features.device)
-    sums = features.new_zeros(num_classes, features.shape[1]).index_add_(0, labels, features)
-    return F.normalize(sums, dim=1).float()
-
-
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
     """Share of predictions that equal the labels."""
     predicted, labels = torch.as_tensor(predicted), torch.as_tensor(labels)

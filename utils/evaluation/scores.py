@@ -1,5 +1,6 @@
 """Scores on features: larger = more in-distribution, everywhere. Exact nearest-neighbour search in bounded memory."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 ArrayLike = Tensor | np.ndarray
 
 # Sizes of one distance tile (queries x bank rows); on a CPU it stays in the cache between product and selection.
-TILE = {"cpu": (512, 4096), "cuda": (4096, 65536)}
+TILE = {"cpu": (512, 8192), "cuda": (4096, 65536)}
 QUERY_BLOCK = 16384
 # A search in float32 is repeated in float64 for the rows where rounding might exceed this share of the distance.
 RELATIVE_ERROR = 1e-5
@@ -144,7 +145,8 @@ class _Chunk:
         self.start = start
         self.k = min(k, len(rows))
         # Searching minima of groups and then the best groups looks at M/g + k*g values, fewest at g = sqrt(M/k).
-        self.group = max(1, round((len(rows) / self.k) ** 0.5))
+        # A power of two keeps the rows of a tile aligned, on which the matrix product's speed depends.
+        self.group = 2 ** round(math.log2(len(rows) / self.k) / 2)
         padding = -len(rows) % self.group
         centred = rows.to(dtype) - center.to(dtype)
         self.squares = F.pad(centred.square().sum(1), (0, padding), value=float("inf"))

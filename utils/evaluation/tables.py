@@ -23,7 +23,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Missing:
-    """An OOD set that could not be evaluated, and why: what was looked for and how to get it."""
+    """An OOD set that could not be evaluated; `reason` names it, what was looked for, and how to get it."""
 
     name: str
     reason: str
@@ -84,7 +84,7 @@ def to_text(table: Table) -> str:
         lines.append("   ".join((cells[0].ljust(widths[0]), *numbers)).rstrip())
     lines += table.footer
     for missing in table.missing:
-        lines.append(f"not evaluated: {missing.name}: {missing.reason}")
+        lines.append(f"not evaluated: {missing.reason}")
     return "\n".join(lines) + "\n"
 
 
@@ -94,7 +94,7 @@ def to_markdown(table: Table) -> str:
     lines = [table.heading, "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     lines += [f"| {' | '.join(cells)} |" for cells in body]
     lines += ["", *(f"* {line}" for line in table.footer)]
-    lines += [f"* not evaluated: {missing.name}: {_one_line(missing.reason)}" for missing in table.missing]
+    lines += [f"* not evaluated: {_one_line(missing.reason)}" for missing in table.missing]
     return "\n".join(lines) + "\n"
 
 

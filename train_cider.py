@@ -166,7 +166,9 @@ def cross_entropy_method(classify: nn.Module) -> Method:
     """One step of the cross-entropy baseline, on one view."""
 
     def losses(batch: Batch) -> Iterator[Losses]:
-        yield {"loss": nn.functional.cross_entropy(classify(batch.images).float(), batch.labels)}
+        logits = distributed.gather_rows(classify(batch.images), batch.size)
+        labels = distributed.gather_rows(batch.labels, batch.size)
+        yield {"loss": nn.functional.cross_entropy(logits, labels)}
 
     return losses
 
@@ -210,7 +212,8 @@ def make_prototypes(run: TrainRun, model: CIDERNet) -> Prototypes:
         prototypes = LearnablePrototypes(count, args.feat_dim)
     if run.state is None:
         with torch.no_grad():
-            prototypes.prototypes.copy_(first_prototypes(run, model))
+            # From one process, for two GPUs may round differently and the prototypes must be the same on all.
+            prototypes.prototypes.copy_(distributed.from_main(lambda: first_prototypes(run, model)))
     return prototypes.to(run.device)
 
 

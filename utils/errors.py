@@ -15,11 +15,13 @@ class UserError(Exception):
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the process with its status.
 
-    A UserError becomes one clear message and status 1.
+    A UserError becomes one clear message and status 1; Ctrl-C ends with status 130.
     """
     try:
         status = main()
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         status = 1
+    except KeyboardInterrupt:
+        status = 130
     sys.exit(status or 0)

@@ -13,10 +13,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
-def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | None = None) -> Iterator[IO]:
     """Open a temporary file beside `path`; when the block ends well it is flushed to disk and replaces `path`.
 
     If the block raises, or the process dies, `path` is untouched. Text modes write UTF-8.
+
+    Args:
+        previous: the new name of the file that was at `path`, in the same folder; it is renamed once the new file is
+            complete, so that at every moment one of the two names is a complete file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +34,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -32,9 +32,24 @@ class TrainRun:
 
     def __init__(self, args: argparse.Namespace, device: torch.device):
         self.args, self.device = args, device
-        self.plain_args = train_options.plain(args)
         self.folder = RunFolder(args.checkpoints / args.in_dataset / args.name)
-        self.data: IDData = load_id(
+        self.data = self._load_data()
+        # Other images are another run, so their number and classes are compared on resume like arguments.
+        self.plain_args = {
+            **train_options.plain(args),
+            "train_images": len(self.data.train),
+            "class_names": list(self.data.class_names),
+        }
+        self.state = distributed.from_main(self._open_folder)
+        self.finished = (
+            self.state is not None and self.state["finished"] and self.folder.checkpoint(args.epochs).exists()
+        )
+        torch.manual_seed(args.seed)
+
+    def _load_data(self) -> IDData:
+        args = self.args
+        load = partial(
+            load_id,
             args.in_dataset,
             args.id_loc,
             download=args.download,
@@ -42,12 +57,17 @@ class TrainRun:
             limit_train=args.limit_train,
             seed=args.seed,
         )
+        if args.download and distributed.world_size() > 1:
+            distributed.from_main(lambda: len(load().train))  # one process downloads, then all find it
+        data = load()
         if distributed.is_main():
-            for note in self.data.notes:
+            for note in data.notes:
                 print(f"note: {note}", file=sys.stderr)
-        self.state = saved_state(self.folder, args.resume, self.plain_args)
-        self.finished = self.state is not None and self.state["finished"]
-        torch.manual_seed(args.seed)
+        return data
+
+    def _open_folder(self) -> dict[str, Any] | None:
+        self.folder.lock()
+        return saved_state(self.folder, self.args.resume, self.plain_args)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device of the run, in the memory format of the run."""

@@ -1,10 +1,9 @@
 """Checkpoint files: atomic and checksummed writing, loading without running code, the official format in and out."""
 
 import hashlib
+import io
 import json
-import os
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from models.cider import CIDERNet, config_from_state_dict
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
-
-CIDER_METHODS = ("cider", "supcon", "ce")
 
 
 @dataclass(frozen=True)
@@ -38,81 +35,75 @@ class Checkpoint:
     class_names: tuple[str, ...] = ()
 
 
-def digest(tree: Any) -> str:
-    """SHA-256 of nested dicts, lists, tensors and plain values, whatever device or file they came from."""
-    sha = hashlib.sha256()
-    _feed(sha, tree)
-    return sha.hexdigest()
+class DamagedFile(UserError):
+    """A checkpoint file whose content is not what was written."""
 
 
-def _feed(sha: Any, tree: Any) -> None:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            sha.update(f"{key!r}:".encode())
-            _feed(sha, value)
-    elif isinstance(tree, list | tuple):
-        sha.update(f"[{len(tree)}]".encode())
-        for value in tree:
-            _feed(sha, value)
-    elif isinstance(tree, Tensor):
-        sha.update(f"{tree.dtype}{tuple(tree.shape)}".encode())
-        sha.update(tree.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    else:
-        sha.update(repr(tree).encode())
+def save(content: Mapping[str, Any], path: Path, *, previous: Path | None = None) -> None:
+    """Write `content` so that `path` is at every moment a complete file, with a checksum of all its bytes.
 
-
-def save(content: dict[str, Any], path: Path, *, keep_previous: bool = False) -> None:
-    """Write `content` with its checksum under "sha256", so that `path` is at every moment a complete file.
+    The file is what torch.save makes, a zip archive; the checksum is the comment that such archives may end with.
 
     Args:
-        keep_previous: keep the file that was there as `previous.pt` beside it.
+        content: nested dicts, lists, tensors and plain values.
+        previous: the file that was at `path` is kept under this name.
     Raises:
         UserError: the disk is full or refuses the file; what was there before is untouched.
     """
+    archive = io.BytesIO()
+    torch.save(content, archive)
+    body = archive.getbuffer()[:-2]  # without the length of the comment, which is 0
     try:
-        with atomic_write(path) as stream:
-            torch.save({**content, "sha256": digest(content)}, stream)
-            if keep_previous and path.exists():
-                _link_previous(path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a failed write of its zip stream as a RuntimeError.
-        reason = str(error).splitlines()[0]
+        with atomic_write(path, previous=previous) as stream:
+            stream.write(body)
+            stream.write(_checksum(body))
+    except OSError as error:
         raise UserError(
-            f"checkpoint not written: {path}\n  reason     : {reason}\n"
-            "  still there: the previous checkpoint, untouched"
+            f"{path} not written: {error.strerror or error}; the checkpoints that were there are untouched"
         ) from error
 
 
-def _link_previous(path: Path) -> None:
-    previous = path.with_name("previous.pt")
-    spare = path.with_name(".previous.tmp")
-    spare.unlink(missing_ok=True)
-    os.link(path, spare)
-    os.replace(spare, previous)
+_CHECKSUM_MARK = b"sha256:"
+_CHECKSUM_SIZE = 2 + len(_CHECKSUM_MARK) + 64
 
 
-def load(path: Path) -> dict[str, Any]:
+def _checksum(body: memoryview) -> bytes:
+    """End of a zip archive whose comment is the SHA-256 of `body`, all bytes before it."""
+    comment = _CHECKSUM_MARK + hashlib.sha256(body).hexdigest().encode()
+    return len(comment).to_bytes(2, "little") + comment
+
+
+def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
     """Read a checkpoint file without running any code that it may hold, and verify its checksum where it has one.
 
+    Args:
+        checksum_required: a file without a checksum, as other code writes them, counts as damaged.
     Raises:
-        UserError: missing, damaged, or holding more than tensors and plain values.
+        DamagedFile: not what was written, or holding more than tensors and plain values.
+        UserError: missing or not readable.
     """
     if not path.is_file():
         raise UserError(f"checkpoint not found.\n  looked for : {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = memoryview(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} can not be read: {error.strerror}") from error
+    body, checksum = content[:-_CHECKSUM_SIZE], bytes(content[-_CHECKSUM_SIZE:])
+    if (checksum_required or _CHECKSUM_MARK in checksum) and checksum != _checksum(body):
+        reason = "its checksum does not fit its content" if _CHECKSUM_MARK in checksum else "it has no checksum"
+        raise DamagedFile(f"{path} is damaged: {reason}")
+    try:
+        tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
+        raise DamagedFile(
             f"{path} is damaged, or holds more than tensors and plain values, and was not loaded"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}, not a dict")
-    expected = content.pop("sha256", None)
-    if expected is not None and expected != digest(content):
-        raise UserError(f"{path} is damaged: its checksum does not fit its content")
-    return content
+    except Exception as error:  # torch says nowhere what it raises for bytes that are no checkpoint
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DamagedFile(f"{path} is damaged or not a checkpoint: {reason}") from error
+    if not isinstance(tree, dict):
+        raise DamagedFile(f"{path} is not a checkpoint: it holds a {type(tree).__name__}, not a dict")
+    return tree
 
 
 def official_format(
@@ -147,26 +138,34 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     content = load(path)
-    state_dict = content.get("state_dict", content.get("model"))
-    if not isinstance(state_dict, Mapping):
+    weights = content.get("state_dict", content.get("model"))
+    if not isinstance(weights, Mapping):
         raise UserError(
             f"{path} holds no weights: neither 'state_dict' nor 'model' is in it "
             f"(found: {', '.join(map(str, content))})"
         )
-    state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
     try:
-        model = CIDERNet(**(content.get("model_config") or config_from_state_dict(state_dict)))
-        model.load_state_dict(state_dict)
-    except (ValueError, TypeError, RuntimeError) as error:
+        return Checkpoint(
+            model=_rebuild(weights, content.get("model_config")),
+            method=str(content.get("method", "cider")),
+            epoch=int(content.get("epoch", 0)),
+            prototypes=(content.get("dis_state_dict") or {}).get("prototypes"),
+            path=path,
+            sha256=file_sha256(path),
+            args=dict(content.get("args", {})),
+            class_names=tuple(content.get("class_names", ())),
+        )
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} does not hold the weights of a network known here.\n  reason     : {error}") from error
-    prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
-    return Checkpoint(
-        model=model.eval(),
-        method=content.get("method", "cider"),
-        epoch=int(content.get("epoch", 0)),
-        prototypes=prototypes,
-        path=path,
-        sha256=file_sha256(path),
-        args=content.get("args", {}),
-        class_names=tuple(content.get("class_names", ())),
-    )
+
+
+def _rebuild(weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> CIDERNet:
+    """The network with these weights, in eval mode; `config` are its constructor's arguments if the file has them."""
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    config = {**(config or config_from_state_dict(weights)), "pretrained": False}
+    # However large a network the file claims to be, nothing is allocated before names and shapes have been compared.
+    with torch.device("meta"):
+        model = CIDERNet(**config)
+    model.load_state_dict(weights, assign=True)
+    return model.eval()

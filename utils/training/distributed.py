@@ -1,11 +1,17 @@
 """One process or many (torchrun): every function is a no-op on one process."""
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_nn
 from torch import Tensor, nn
+
+from utils.errors import UserError
+
+T = TypeVar("T")
 
 
 def start(device: torch.device) -> torch.device:
@@ -13,7 +19,13 @@ def start(device: torch.device) -> torch.device:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        place, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if place >= present:
+            raise UserError(
+                f"torchrun started {os.environ['LOCAL_WORLD_SIZE']} processes here, but there are {present} GPUs\n"
+                f"  do         : torchrun --nproc_per_node={present}"
+            )
+        device = torch.device("cuda", place)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
@@ -40,13 +52,30 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether `flag` holds on at least one process, known to all."""
+def largest(value: int, device: torch.device) -> int:
+    """The largest of the processes' values, known to all."""
     if world_size() == 1:
-        return flag
-    value = torch.tensor(int(flag), device=device)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value)
+        return value
+    values = torch.tensor(value, device=device)
+    dist.all_reduce(values, dist.ReduceOp.MAX)
+    return int(values)
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What `make` returns on the main process, on every process; a UserError there ends the others silently."""
+    if world_size() == 1:
+        return make()
+    result: list[Any] = [None, None]
+    if is_main():
+        try:
+            result[0] = make()
+        except UserError as error:
+            result[1] = error
+    dist.broadcast_object_list(result, src=0)
+    value, error = result
+    if error is not None:
+        raise error if is_main() else SystemExit(1)
+    return value
 
 
 def gather_rows(local: Tensor, global_rows: int, views: int = 1) -> Tensor:
@@ -80,9 +109,15 @@ def gather_rows(local: Tensor, global_rows: int, views: int = 1) -> Tensor:
 
 
 def wrap(model: nn.Module, device: torch.device, *, sync_bn: bool) -> nn.Module:
-    """`model` itself on one process; on many in DistributedDataParallel, on request with SyncBatchNorm."""
+    """`model` itself on one process; on many in DistributedDataParallel, on request with SyncBatchNorm.
+
+    Raises:
+        UserError: SyncBatchNorm on CPUs, which PyTorch does not have.
+    """
     if world_size() == 1:
         return model
+    if sync_bn and device.type != "cuda":
+        raise UserError("--sync-bn works on GPUs only; leave it out on the CPU")
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)

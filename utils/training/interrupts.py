@@ -1,21 +1,27 @@
 """SIGTERM and Ctrl-C: finish the step, save, and leave with the status that the shell expects."""
 
+import os
 import shlex
 import signal
 import sys
+import threading
 from types import FrameType
 
 
 class Interrupts:
-    """Context in which the first SIGINT or SIGTERM is only noted in `received`; a second one acts at once."""
+    """Context in which the first SIGINT or SIGTERM is only noted in `received`; a second one acts at once.
+
+    Outside of the main thread, where Python allows no signal handlers, it notes nothing.
+    """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Interrupts":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -26,12 +32,17 @@ class Interrupts:
         self.received = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
 
-    @staticmethod
-    def leave(number: signal.Signals) -> None:
-        """End the process with 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM."""
-        print(
-            f"\n{number.name}: state saved; the same command goes on from here:\n  "
-            f"{shlex.join([sys.executable, *sys.argv])}",
-            flush=True,
-        )
-        sys.exit(128 + number)
+
+def command_to_go_on() -> str:
+    """The shell command that started this process, for any folder, with --resume left to its default."""
+    arguments = iter(sys.argv)
+    kept = []
+    for argument in arguments:
+        if argument == "--resume":
+            next(arguments, None)
+        elif not argument.startswith("--resume="):
+            kept.append(argument)
+    launcher = [sys.executable]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher += ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
+    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*launcher, *kept])}"

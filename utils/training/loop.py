@@ -4,23 +4,24 @@ A method is a generator over one batch that yields dicts of scalar losses. Each 
 `losses["loss"]`; the other entries are logged. CIDER yields once per batch, MCD twice.
 """
 
-import contextlib
 import math
-import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from signal import Signals
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.training import checkpoint, distributed
-from utils.training.interrupts import Interrupts
-from utils.training.meter import LossMeter
+from utils.training.interrupts import Interrupts, command_to_go_on
+from utils.training.meter import LossMeter, Rate
+from utils.training.precision import Precision
+from utils.training.random_state import random_state, set_random_state
 from utils.training.run_folder import RunFolder
 
 Losses = Mapping[str, Tensor]
@@ -36,7 +37,7 @@ class SaveEvery:
 
     @classmethod
     def parse(cls, text: str) -> "SaveEvery":
-        """`5m` is every five minutes, `2` after every second epoch. ValueError otherwise."""
+        """`5m` is every five minutes, `0.5m` every half, `2` after every second epoch. ValueError otherwise."""
         if text.endswith("m"):
             policy = cls(minutes=float(text[:-1]))
         else:
@@ -44,50 +45,6 @@ class SaveEvery:
         if not (policy.minutes or policy.epochs or 0) > 0:
             raise ValueError(f"{text}: more than nothing is needed")
         return policy
-
-
-class Precision:
-    """Autocast for the forward pass, loss scaling for float16, and the optimiser's step."""
-
-    def __init__(self, amp: str, device: torch.device):
-        self._dtype = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
-        self._device = device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
-
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """Context for the forward pass and the losses."""
-        if self._dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, dtype=self._dtype)
-
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Backward pass and one step of the optimiser."""
-        optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(optimizer)
-        self.scaler.update()
-
-
-def rng_state(device: torch.device) -> dict[str, Any]:
-    """State of every random number generator that a training could draw from, as tensors and plain values."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "python": random.getstate(),
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
-    }
-
-
-def set_rng_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Put every random number generator back to `rng_state()`."""
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
 
 
 @dataclass(kw_only=True)
@@ -130,23 +87,27 @@ class Training:
         self.precision = Precision(self.amp, self.device)
         self.meter = LossMeter(self.device)
         self.epoch = self.batch = 0  # the next batch to be done
+        self._means: dict[str, float] = {}
         self._last_save = time.monotonic()
-        self._rate = _Rate()
+        self._rate = Rate()
 
     def fit(self, resume: Mapping[str, Any] | None = None) -> None:
         """Train to the last epoch, from the saved state `resume` or from the start.
 
         Raises:
-            UserError: a loss is not finite, or a checkpoint can not be written; it says what was kept.
+            UserError: a loss or a weight is not finite, a file can not be written, or the state is of another network.
         """
         if resume is not None:
             self._restore(resume)
         if distributed.is_main():
-            self.folder.start(self.args, resume and resume["position"], self._steps_done())
+            self.folder.start(self.args, resume and resume["logs"], self._steps_done())
         try:
             with Interrupts() as self._interrupts:
                 while self.epoch < self.epochs:
                     self._run_epoch()
+                    self._end_epoch()
+            if distributed.is_main() and not self.folder.checkpoint(self.epochs).exists():
+                self._export()
         finally:
             self.folder.close()
 
@@ -158,7 +119,7 @@ class Training:
             initial=self.batch,
             total=len(self.batches),
             leave=False,
-            disable=None,
+            disable=None if distributed.is_main() else True,
         )
         for batch in bar:
             self._run_batch(batch)
@@ -167,7 +128,6 @@ class Training:
                 if self.batch % self.print_freq == 0:
                     self._log(self.meter.end_interval, end_of_epoch=False)
                 self._save_if_due()
-        self._end_epoch()
 
     def _run_batch(self, batch: Any) -> None:
         lr = self.schedule(self.epoch, self.batch)
@@ -187,48 +147,81 @@ class Training:
         self.epoch, self.batch = self.epoch + 1, 0
         # The line of a whole epoch is logged as its last batch.
         self._log(self.meter.end_epoch, end_of_epoch=True)
-        finished = self.epoch == self.epochs
-        if distributed.is_main() and (finished or self.epoch % self.save_epoch == 0):
-            checkpoint.save(self.export(self.epoch), self.folder.checkpoint(self.epoch))
-        if finished or (self.save_every.epochs and self.epoch % self.save_every.epochs == 0):
-            self._save()
-        else:
-            self._save_if_due()
+        if self._finished() or self.epoch % self.save_epoch == 0:
+            self._check_weights()
+            if distributed.is_main():
+                self._export()
+        self._save_if_due()
+
+    def _export(self) -> None:
+        checkpoint.save(self.export(self.epoch), self.folder.checkpoint(self.epoch))
 
     def _save_if_due(self) -> None:
-        """Save and stop on a signal; save where the minutes are over."""
-        signal = self._interrupts.received
-        if distributed.world_size() > 1 and self.batch % self.print_freq == 0:
-            # A rank that stopped alone would leave the others waiting. To agree costs a host read, so not every step.
-            signal = signal if distributed.any_process(bool(signal), self.device) else None
-        elif distributed.world_size() > 1:
-            signal = None
-        minutes = self.save_every.minutes
-        if signal or (minutes and time.monotonic() - self._last_save >= 60 * minutes):
+        """Save where it is time to; save and leave on a signal."""
+        signal = self._signal()
+        minutes, epochs = self.save_every.minutes, self.save_every.epochs
+        if (
+            signal
+            or self._finished()
+            or (epochs and self.batch == 0 and self.epoch % epochs == 0)
+            or (minutes and time.monotonic() - self._last_save >= 60 * minutes)
+        ):
             self._save()
-        if signal:
-            self._interrupts.leave(signal)
+        if signal and not self._finished():
+            if distributed.is_main():
+                print(f"\n{signal.name}: state saved. This goes on from here:\n  {command_to_go_on()}", flush=True)
+            sys.exit(128 + signal)
+
+    def _signal(self) -> Signals | None:
+        """The signal that ends the run, the same on all processes: one that stopped alone would block the others."""
+        received = self._interrupts.received
+        if distributed.world_size() == 1:
+            return received
+        if self.batch % self.print_freq:
+            return None  # to agree costs a host read, so not every step
+        agreed = distributed.largest(received or 0, self.device)
+        return Signals(agreed) if agreed else None
 
     def _save(self) -> None:
-        """Write last.pt, after a look at the flag for bad losses: a bad state never replaces a good one."""
-        self._check_finite()
+        """Write last.pt; a state with losses or weights that are not finite never replaces a good one."""
+        self._check_losses()
+        self._check_weights()
         self._last_save = time.monotonic()
         if distributed.is_main():
-            checkpoint.save(self.state(), self.folder.last, keep_previous=True)
+            checkpoint.save(self.state(), self.folder.last, previous=self.folder.previous)
 
-    def _check_finite(self) -> None:
-        try:
-            self.meter.check(batches_per_epoch=len(self.batches))
-        except UserError as error:
-            lr = self.schedule(self.epoch, self.batch)
-            raise UserError(
-                f"{error}; lr {lr:.3g}\n  kept       : {self.folder.last} (the last good state)\n"
-                "  go on with : the same command and --amp off, or begin again with a smaller --learning_rate"
-            ) from None
+    def _check_losses(self) -> None:
+        bad = self.meter.first_bad()
+        if bad is not None:
+            step, losses = bad
+            self._stop(f"the loss is not finite at {self._place(step)}: {_listed(losses)}")
+
+    def _check_weights(self) -> None:
+        values = {
+            f"{key}.{name}": value
+            for key, module in self.modules.items()
+            for name, value in module.state_dict().items()
+            if value.is_floating_point()
+        }
+        finite = torch.stack([value.isfinite().all() for value in values.values()]).tolist()
+        if not all(finite):
+            self._stop(f"{list(values)[finite.index(False)]} is not finite after {self._place(self._steps_done() - 1)}")
+
+    def _place(self, step: int) -> str:
+        epoch, batch = divmod(step, len(self.batches))
+        return f"epoch {epoch + 1}, batch {batch + 1} (step {step + 1}), lr {self.schedule(epoch, batch):.3g}"
+
+    def _stop(self, fault: str) -> NoReturn:
+        kept = f"{self.folder.last}, the last good state" if self.folder.last.exists() else "nothing was saved yet"
+        advice = "" if self.amp == "off" else "the same command with --amp off, from the last good state; or "
+        raise UserError(
+            f"{fault}\n  before     : {_listed(self._means) or 'nothing logged yet'}\n  kept       : {kept}\n"
+            f"  go on with : {advice}a smaller --learning_rate or a longer --warmup-epochs, from the start"
+        )
 
     def _log(self, means_of: Callable[[], dict[str, float]], *, end_of_epoch: bool) -> None:
-        self._check_finite()
-        means = means_of()
+        self._check_losses()
+        self._means = means_of()
         images_per_second = self._rate.read()
         if not distributed.is_main():
             return
@@ -238,7 +231,7 @@ class Training:
             "epoch": math.ceil(done / batches),
             "batch": (done - 1) % batches + 1,
             "step": done,
-            **self.describe(means, done),
+            **self.describe(self._means, done),
             "lr": self.optimizer.param_groups[0]["lr"],
             **(self.evaluate(self.epoch) if end_of_epoch else {}),
             "images_per_second": images_per_second,
@@ -250,51 +243,37 @@ class Training:
     def _steps_done(self) -> int:
         return self.epoch * len(self.batches) + self.batch
 
+    def _finished(self) -> bool:
+        return self.epoch == self.epochs
+
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs to go on as if it had not been interrupted."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
-            "finished": self.epoch == self.epochs,
+            "finished": self._finished(),
             "args": dict(self.args),
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
-            "rng": rng_state(self.device),
+            "random": random_state(self.device),
             "meter": self.meter.state_dict(),
-            "position": self.folder.position(),
+            "logs": self.folder.logs(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.epoch, self.batch = state["epoch"], state["batch"]
-        for name, module in self.modules.items():
-            module.load_state_dict(state["modules"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self.precision.scaler.load_state_dict(state["scaler"])
-        set_rng_state(state["rng"], self.device)
-        self.meter.load_state_dict(state["meter"])
+        try:
+            for name, module in self.modules.items():
+                module.load_state_dict(state["modules"][name])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"]:
+                self.precision.scaler.load_state_dict(state["scaler"])
+            set_random_state(state["random"], self.device)
+            self.meter.load_state_dict(state["meter"])
+            self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(f"the saved state does not fit this run: {error}\n  begin anew : --resume none") from error
 
 
-class _Rate:
-    """Images per second since the last reading."""
-
-    def __init__(self) -> None:
-        self.seconds_per_batch = 0.0
-        self._restart()
-
-    def _restart(self) -> None:
-        self._images = self._batches = 0
-        self._since = time.monotonic()
-
-    def add(self, images: int) -> None:
-        self._images += images
-        self._batches += 1
-
-    def read(self) -> float:
-        seconds = max(time.monotonic() - self._since, 1e-9)
-        rate = self._images / seconds
-        if self._batches:
-            self.seconds_per_batch = seconds / self._batches
-        self._restart()
-        return rate
+def _listed(losses: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in losses.items())

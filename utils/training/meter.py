@@ -1,57 +1,46 @@
-"""Running means of losses on the device, and the watch for losses that are not finite; no host read until asked."""
+"""Running means, speed, and the watch for losses that are not finite; nothing is read from the device until asked."""
 
+import time
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from utils.errors import UserError
-
 
 class LossMeter:
     """Sums named scalars on their device over an interval and over the epoch, and remembers the first bad step.
 
-    The names of the first `add` are those of every later one.
+    The names of the first `add` are those of every later one. Sums are float64 on the CPU, float32 elsewhere.
     """
 
     def __init__(self, device: torch.device):
         self._device = device
-        self.names: list[str] = []
-        self._interval = self._epoch = torch.zeros(0, device=device)
-        self._bad_losses = torch.zeros(0, device=device)
         self._bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._counts = {"interval": 0, "epoch": 0}
+        self._allocate([])
 
     def add(self, losses: Mapping[str, Tensor], step: int) -> None:
         """Take the losses of one optimisation step. Nothing is read back from the device."""
-        if not self.names:
+        if not self._names:
             self._allocate(list(losses))
-        values = torch.stack([losses[name].detach().float() for name in self.names])
+        values = torch.stack([losses[name].detach().to(self._bad_losses) for name in self._names])
         first_bad = ~values.isfinite().all() & (self._bad_step < 0)
         self._bad_step = torch.where(first_bad, step, self._bad_step)
         self._bad_losses = torch.where(first_bad, values, self._bad_losses)
-        self._interval = self._interval + values.double() if values.device.type == "cpu" else self._interval + values
+        self._interval = self._interval + values
         self._counts["interval"] += 1
 
     def _allocate(self, names: list[str]) -> None:
-        self.names = names
+        self._names = names
         dtype = torch.float64 if self._device.type == "cpu" else torch.float32
         self._interval = torch.zeros(len(names), device=self._device, dtype=dtype)
         self._epoch = self._interval.clone()
-        self._bad_losses = torch.zeros(len(names), device=self._device)
+        self._bad_losses = self._interval.clone()
 
-    def check(self, *, batches_per_epoch: int) -> None:
-        """Read the flag. Raises UserError with epoch, batch and losses where a loss was not finite."""
+    def first_bad(self) -> tuple[int, dict[str, float]] | None:
+        """Read the flag: the first step with a loss that is not finite, and its losses; None where all were finite."""
         step = int(self._bad_step)
-        if step < 0:
-            return
-        losses = ", ".join(
-            f"{name} {value:.4g}" for name, value in zip(self.names, self._bad_losses.tolist(), strict=True)
-        )
-        raise UserError(
-            f"the loss is not finite at epoch {step // batches_per_epoch + 1}, batch {step % batches_per_epoch + 1}: "
-            f"{losses}"
-        )
+        return None if step < 0 else (step, dict(zip(self._names, self._bad_losses.tolist(), strict=True)))
 
     def end_interval(self) -> dict[str, float]:
         """Means since the last call; they stay in the epoch's means."""
@@ -71,11 +60,11 @@ class LossMeter:
         return means
 
     def _means(self, sums: Tensor, count: int) -> dict[str, float]:
-        return dict(zip(self.names, (sums / max(count, 1)).tolist(), strict=True))
+        return dict(zip(self._names, (sums / max(count, 1)).tolist(), strict=True))
 
     def state_dict(self) -> dict:
         """What a resumed run needs to log the same means."""
-        return {"names": self.names, "interval": self._interval, "epoch": self._epoch, "counts": dict(self._counts)}
+        return {"names": self._names, "interval": self._interval, "epoch": self._epoch, "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping) -> None:
         """Go on from `state_dict()`."""
@@ -83,3 +72,29 @@ class LossMeter:
         self._interval = state["interval"].to(self._interval)
         self._epoch = state["epoch"].to(self._epoch)
         self._counts = dict(state["counts"])
+
+
+class Rate:
+    """Speed of the training: images per second, and `seconds_per_batch`, as of the last reading."""
+
+    def __init__(self) -> None:
+        self.seconds_per_batch = 0.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._images = self._batches = 0
+        self._since = time.monotonic()
+
+    def add(self, images: int) -> None:
+        """One batch of `images` was done."""
+        self._images += images
+        self._batches += 1
+
+    def read(self) -> float:
+        """Images per second since the last call."""
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        rate = self._images / seconds
+        if self._batches:
+            self.seconds_per_batch = seconds / self._batches
+        self._restart()
+        return rate

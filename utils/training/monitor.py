@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-COLLAPSED = 0.99  # mean cosine between the embeddings of a batch above which the head is all but constant
+COLLAPSED = 0.99  # mean cosine between the embeddings of a batch; fresh networks have 0.92 to 0.96
 SHARED = 0.9  # cosine between two prototypes above which their classes share one place
+NAMED_PAIRS = 3
 
 
 class HeadMonitor:
     """Turns the means of a log interval into head/compactness, head/dispersion and head/closest-pair; warns once each.
 
     Args:
-        prototypes: gives the (C, D) unit prototypes of the moment, or None for a loss without prototypes.
+        prototypes: gives the (C, D) unit prototypes of the moment, C >= 2; None for a loss without prototypes.
         class_names: of the C classes, for the warning.
         warmup_steps: classes still lie close together before this step, so the pair warning waits for it.
     """
@@ -32,7 +33,7 @@ class HeadMonitor:
         """Log entries for the means up to `step`; `cosine/...` entries are inputs to the geometry and are replaced."""
         line = {name: value for name, value in means.items() if not name.startswith("cosine/")}
         if "cosine/own-prototype" in means:
-            line["head/compactness"] = math.degrees(math.acos(max(-1.0, min(1.0, means["cosine/own-prototype"]))))
+            line["head/compactness"] = _degrees(means["cosine/own-prototype"])
         if self._prototypes is not None:
             line |= self._prototype_geometry(step)
         if means.get("cosine/pairs", 0.0) > COLLAPSED:
@@ -46,21 +47,30 @@ class HeadMonitor:
 
     def _prototype_geometry(self, step: int) -> dict[str, float]:
         with torch.no_grad():
-            cosines = self._prototypes().double() @ self._prototypes().double().T
-            count = len(cosines)
-            mean = ((cosines.sum() - cosines.trace()) / (count * (count - 1))).item()
-            cosines.fill_diagonal_(-1)
-            closest, place = (value.item() for value in cosines.flatten().max(0))
-        if closest > SHARED and step > self._warmup_steps:
-            first, second = (self._class_names[index] for index in divmod(place, count))
+            prototypes = self._prototypes().double()
+            first, second = torch.triu_indices(len(prototypes), len(prototypes), 1, device=prototypes.device)
+            cosines = (prototypes @ prototypes.T)[first, second]
+            highest = cosines.topk(min(NAMED_PAIRS, len(cosines)))
+            pairs = [(first[place].item(), second[place].item()) for place in highest.indices]
+        values = highest.values.tolist()
+        shared = [
+            f"{self._class_names[a]} and {self._class_names[b]} (cosine {value:.3f})"
+            for (a, b), value in zip(pairs, values, strict=True)
+            if value > SHARED
+        ]
+        if shared and step > self._warmup_steps:
             self._warn(
                 "shared",
-                f"classes {first} and {second} share one prototype (cosine {closest:.3f}); such pairs tend to stay "
-                "together and cost AUROC. Try another --seed, a longer --warmup-epochs, or --prototype-init simplex.",
+                f"classes share one prototype: {', '.join(shared)}. Such pairs tend to stay together and cost AUROC. "
+                "Try another --seed, a longer --warmup-epochs, or --prototype-init simplex.",
             )
-        return {"head/dispersion": math.degrees(math.acos(max(-1.0, min(1.0, mean)))), "head/closest-pair": closest}
+        return {"head/dispersion": _degrees(cosines.mean().item()), "head/closest-pair": values[0]}
 
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             print(f"warning: {message}", file=sys.stderr)
+
+
+def _degrees(cosine: float) -> float:
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))

@@ -16,6 +16,8 @@ FREE_ARGUMENTS = frozenset(
     "print_freq save_every save_epoch eval_freq resume checkpoints name".split()
 )
 
+STATE_ENTRIES = frozenset("epoch batch finished args modules optimizer scaler random meter logs".split())
+
 
 def key_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that make a run what it is, as they look after a round through JSON."""
@@ -34,11 +36,9 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
     """
     if resume == "none":
         return None
-    state = _auto_state(folder) if resume == "auto" else checkpoint.load(Path(resume))
+    state = _auto_state(folder) if resume == "auto" else _load(Path(resume))
     if state is None:
         return None
-    if not {"epoch", "batch", "modules", "args"} <= state.keys():
-        raise UserError(f"{resume} is not a state to go on from; --resume takes the last.pt of a run folder")
     saved, given = key_arguments(state["args"]), key_arguments(args)
     differences = [
         f"--{key.replace('_', '-')}: {saved.get(key)} in the saved state, {given.get(key)} now"
@@ -48,24 +48,34 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
     if differences:
         listed = "\n    ".join(differences)
         raise UserError(
-            f"the state in {folder.path} is of a run with other arguments.\n    {listed}\n"
+            f"{folder.last if resume == 'auto' else resume} is the state of a run with other arguments.\n    {listed}\n"
             "  go on with : the same arguments, another --name or --trial, or --resume none to overwrite it"
         )
     return state
 
 
+def _load(path: Path) -> dict[str, Any]:
+    state = checkpoint.load(path, checksum_required=True)
+    if not STATE_ENTRIES <= state.keys():
+        raise UserError(f"{path} is not a state to go on from; --resume takes the last.pt of a run folder")
+    return state
+
+
 def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
-    damaged = []
-    for path in (folder.last, folder.last.with_name("previous.pt")):
+    """last.pt; or previous.pt, where last.pt is damaged, or missing because a save was cut between its renames."""
+    damaged: list[str] = []
+    for path in (folder.last, folder.previous):
         if not path.exists():
             continue
         try:
-            state = checkpoint.load(path)
-        except UserError as error:
+            state = _load(path)
+        except checkpoint.DamagedFile as error:
             damaged.append(str(error))
             continue
-        for message in damaged:
-            print(f"warning: {message}; going on from {path}", file=sys.stderr)
+        if damaged:
+            print(f"warning: {damaged[0]}; going on from {path}", file=sys.stderr)
+            # Set aside, or the next save would put it in the place of the good one.
+            folder.last.replace(folder.last.with_name("last.pt.damaged"))
         return state
     if damaged:
         raise UserError("\n".join([*damaged, "  go on with : --resume none, which begins anew"]))

@@ -1,22 +1,25 @@
 """The folder of one run: arguments, environment, log, summary, TensorBoard, checkpoints, and the console line."""
 
 import csv
+import errno
+import fcntl
 import io
 import json
-import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torchvision
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from utils.errors import UserError
 from utils.files import atomic_write
 
 # Fields of a log line that differ between two runs with the same arguments.
@@ -26,53 +29,82 @@ TIME_FIELDS = ("images_per_second", "eta_seconds", "memory_gb")
 class RunFolder:
     """Writes what a training run leaves behind; made on the main process only.
 
-    log.jsonl has a line per console line, summary.csv a row per epoch (means over the epoch).
+    log.jsonl has a line per console line, summary.csv a row per epoch (means over the epoch). A disk that is full or
+    refuses a file is a UserError.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.last = path / "last.pt"
+        self.previous = path / "previous.pt"
         self._log = path / "log.jsonl"
         self._summary = path / "summary.csv"
+        self._lock: IO | None = None
         self._board: SummaryWriter | None = None
 
     def checkpoint(self, epoch: int) -> Path:
         """Path of the official-format checkpoint of `epoch`."""
         return self.path / f"checkpoint_{epoch}.pth.tar"
 
-    def start(self, args: Mapping[str, Any], position: Mapping[str, int] | None, step: int) -> None:
-        """Write args.yaml and env.json, and cut the logs back to where the resumed state was saved.
+    def lock(self) -> None:
+        """Keep the folder for this process until `close` or its end, however that comes.
+
+        Raises:
+            UserError: another process trains in this folder, or the folder can not be written.
+        """
+        with self._disk_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a", encoding="utf-8")
+        try:
+            # A record lock: loader processes do not inherit it, so it ends with this process even if it is killed.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return  # a file system without locks
+            raise UserError(
+                f"{self.path} is in use: another process trains in it.\n"
+                "  wait for it, or give this run a --name or --trial of its own"
+            ) from None
+
+    def start(self, args: Mapping[str, Any], logs: Mapping[str, str] | None, step: int) -> None:
+        """Write args.yaml and env.json, and make the logs those of the resumed state; tidy up behind killed processes.
 
         Args:
-            position: what `position()` said when the resumed state was saved; None for a new run.
+            logs: what `logs()` said when the resumed state was saved; None for a new run, whose folder then holds no
+                state of an older one.
             step: steps done so far; later points of an interrupted run vanish from TensorBoard.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path / "args.yaml", "w") as stream:
-            # JSON values are YAML values, so no YAML library is needed.
-            stream.writelines(f"{key}: {json.dumps(value, default=str)}\n" for key, value in sorted(args.items()))
-        with atomic_write(self.path / "env.json", "w") as stream:
-            json.dump(environment(), stream, indent=2)
-        for file, key in ((self._log, "log"), (self._summary, "summary")):
-            file.touch()
-            os.truncate(file, min(position[key], file.stat().st_size) if position else 0)
-        self._board = SummaryWriter(str(self.path / "tb"), purge_step=step + 1)
+        with self._disk_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            outdated = [*self.path.glob(".*.tmp"), *([self.last, self.previous] if logs is None else [])]
+            for file in outdated:
+                file.unlink(missing_ok=True)
+            with atomic_write(self.path / "args.yaml", "w") as stream:
+                # JSON values are YAML values, so no YAML library is needed.
+                stream.writelines(f"{key}: {json.dumps(value, default=str)}\n" for key, value in sorted(args.items()))
+            with atomic_write(self.path / "env.json", "w") as stream:
+                json.dump(environment(), stream, indent=2)
+            for file in (self._log, self._summary):
+                with atomic_write(file) as stream:
+                    stream.write((logs or {}).get(file.name, "").encode())
+            self._board = SummaryWriter(str(self.path / "tb"), purge_step=step + 1)
 
-    def position(self) -> dict[str, int]:
-        """Lengths of the logs in bytes, to be saved with the state of the training."""
-        return {"log": self._log.stat().st_size, "summary": self._summary.stat().st_size}
+    def logs(self) -> dict[str, str]:
+        """The logs so far, to be saved with the state of the training."""
+        return {file.name: file.read_bytes().decode() for file in (self._log, self._summary)}
 
     def record(self, line: Mapping[str, Any], *, epochs: int, batches: int, end_of_epoch: bool) -> None:
         """One line to the console, the log and TensorBoard, and to the summary where it ends an epoch."""
-        with open(self._log, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        if end_of_epoch:
-            self._add_summary_row(line)
+        with self._disk_errors():
+            with open(self._log, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+            if end_of_epoch:
+                self._add_summary_row(line)
+            for name, value in line.items():
+                if name not in ("epoch", "batch", "step") and value is not None:
+                    self._board.add_scalar(name, value, line["step"])
         tqdm.write(console_line(line, epochs, batches), file=sys.stdout)
         sys.stdout.flush()
-        for name, value in line.items():
-            if name not in ("epoch", "batch", "step") and value is not None:
-                self._board.add_scalar(name, value, line["step"])
 
     def _add_summary_row(self, line: Mapping[str, Any]) -> None:
         """Append a row; columns that come up later than the first row are in the log only."""
@@ -89,9 +121,20 @@ class RunFolder:
             stream.write(text.getvalue())
 
     def close(self) -> None:
-        """Flush and close TensorBoard."""
-        if self._board is not None:
-            self._board.close()
+        """Flush and close TensorBoard, and give the folder free."""
+        with self._disk_errors():
+            if self._board is not None:
+                self._board.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            kept = f"; the state saved before is in {self.last}" if self.last.exists() else ""
+            raise UserError(f"{self.path} can not be written: {error.strerror or error}{kept}") from error
 
 
 def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:

@@ -102,7 +102,7 @@ class _Array:
 def _array(raw: bytes | str, number_type: _NumberType, shape: tuple[int, ...], order: str) -> np.ndarray:
     if isinstance(raw, str):
         raw = raw.encode("latin1")
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, bytes | bytearray):
         raise pickle.UnpicklingError(f"{type(raw).__name__} in place of the bytes of an array")
     expected = math.prod(shape) * number_type.numpy_type.itemsize
     if min(shape, default=0) < 0 or len(raw) != expected:

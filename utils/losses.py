@@ -107,6 +107,52 @@ class SupConLoss(nn.Module):
             return -(self.temperature / self.base_temperature) * log_likelihood.mean()
 
 
+def log_weighted_sum_exp(logits: Tensor, weight: Tensor) -> Tensor:
+    """Score of VOS, minus the weighted energy: larger = more in-distribution (Du et al. 2022, eq. 6).
+
+    s = log sum_k relu(w_k) exp(f_k)
+
+    Args:
+        logits: (N, C).
+        weight: (C,); a class whose weight is not positive has no part in the score, nor a gradient.
+    Returns:
+        (N,); -inf where no weight is positive.
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if logits.dim() != 2 or weight.shape != logits.shape[1:]:
+        raise ValueError(f"logits {tuple(logits.shape)} and weight {tuple(weight.shape)} do not fit")
+    with torch.autocast(logits.device.type, enabled=False):
+        active = weight > 0
+        # The inner where keeps log(0), whose gradient would be NaN, out of the graph.
+        log_weight = torch.where(active, weight, 1.0).log().masked_fill(~active, -torch.inf)
+        return (_at_least_float32(logits) + log_weight).logsumexp(dim=1)
+
+
+def uncertainty_loss(id_scores: Tensor, outlier_scores: Tensor, logistic: nn.Linear) -> Tensor:
+    """Uncertainty loss of VOS: tells ID images from virtual outliers by their score (Du et al. 2022, eq. 5).
+
+    One cross-entropy, the mean over ID images (class 1) and virtual outliers (class 0) together.
+
+    Args:
+        id_scores: (N,), outlier_scores: (M,) of `log_weighted_sum_exp`.
+        logistic: nn.Linear(1, 2) from a score to the logits of outlier and ID.
+    Returns:
+        scalar >= 0.
+    Raises:
+        ValueError: scores that are not one-dimensional, or none of either kind.
+    """
+    if id_scores.dim() != 1 or outlier_scores.dim() != 1 or 0 in (len(id_scores), len(outlier_scores)):
+        raise ValueError(
+            f"scores of ID images and of outliers must be (N,) and (M,) and not empty, "
+            f"not {tuple(id_scores.shape)} and {tuple(outlier_scores.shape)}"
+        )
+    with torch.autocast(id_scores.device.type, enabled=False):
+        scores = torch.cat([_at_least_float32(id_scores), _at_least_float32(outlier_scores)])
+        is_id = torch.arange(len(scores), device=scores.device) < len(id_scores)
+        return F.cross_entropy(logistic(scores[:, None]), is_id.long())
+
+
 def _check_labels(labels: Tensor, count: int) -> None:
     if count == 0 or labels.shape != (count,):
         raise ValueError(f"each row needs a label, and there must be one: {count} rows, labels {tuple(labels.shape)}")

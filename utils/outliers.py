@@ -1,0 +1,188 @@
+"""VOS: class queues of features, and exact draws of the least likely of many Gaussian samples (Du et al. 2022, sec. 3).
+
+With x = mu + L z, Sigma = L L^T and z standard normal, the density of x depends on |z| alone. So the least likely of n
+draws are those of largest |z|. |z|^2 is chi-square and independent of the direction of z, which is uniform: the
+largest of n chi-square values and as many directions give the same distribution as n draws, at a fraction of the cost.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+RIDGE = 1e-4  # on the diagonal of the covariance, as in the official code
+LARGE = 512  # dimensions above which a wait for the device costs little beside the factorisation
+
+
+class ClassQueues(nn.Module):
+    """The last features of every class, in ring buffers that are saved with the module.
+
+    Args:
+        sizes: C lengths. VOS has 1,000 a class; a class with fewer images can only fill as many places.
+        feat_dim: d, dimension of the features.
+    """
+
+    rows: Tensor
+    cursor: Tensor
+    filled: Tensor
+
+    def __init__(self, sizes: Sequence[int], feat_dim: int) -> None:
+        super().__init__()
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"every class needs a queue of at least one place, not {list(sizes)}")
+        length = max(sizes)
+        # The last row takes what is overwritten within the batch that brought it.
+        self.register_buffer("rows", torch.zeros(len(sizes) * length + 1, feat_dim))
+        self.register_buffer("cursor", torch.zeros(len(sizes), dtype=torch.long))
+        self.register_buffer("filled", torch.zeros(len(sizes), dtype=torch.long))
+        self.register_buffer("sizes", torch.tensor(sizes), persistent=False)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Append a batch to the queues of its classes, in the order of its rows; the oldest features leave.
+
+        Args:
+            features: (N, d) of any floating type; kept as float32.
+            labels: (N,) int64 in 0..C-1.
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        if features.dim() != 2 or features.shape[1] != self.rows.shape[1] or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit queues of "
+                f"{self.rows.shape[1]}-dimensional features"
+            )
+        member = (labels[:, None] == torch.arange(len(self.sizes), device=labels.device)).long()  # N x C
+        counts = member.sum(0)
+        place = member.cumsum(0).gather(1, labels[:, None])[:, 0] - 1  # how many of its class came before, N
+        size = self.sizes[labels]
+        stays = counts[labels] - place <= size
+        slot = labels * self._length + (self.cursor[labels] + place) % size
+        self.rows[torch.where(stays, slot, len(self.rows) - 1)] = features.to(self.rows.dtype)
+        self.cursor.copy_((self.cursor + counts) % self.sizes)
+        self.filled.copy_(torch.minimum(self.filled + counts, self.sizes))
+
+    @torch.no_grad()
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Class means (C, d) and tied covariance (d, d) of what is in the queues, 1e-4 on its diagonal.
+
+        A class without any feature has a mean of NaN.
+        """
+        by_class = self.rows[:-1].view(len(self.sizes), self._length, -1)  # C x length x d
+        means = by_class.sum(1) / self.filled[:, None]  # places that are not filled are zero
+        occupied = torch.arange(self._length, device=means.device) < self.filled[:, None]
+        centred = ((by_class - means[:, None]) * occupied[:, :, None]).flatten(0, 1)
+        covariance = centred.T @ centred / self.filled.sum()
+        covariance.diagonal().add_(RIDGE)
+        return means, covariance
+
+    @property
+    def _length(self) -> int:
+        return len(self.rows) // len(self.sizes)
+
+
+def least_likely_gaussian_samples(
+    means: Tensor, covariance: Tensor, sample_from: int, select: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """For each class the `select` least likely of `sample_from` draws from N(mu_k, Sigma), exact in distribution.
+
+    Args:
+        means: (C, d), float32 or float64.
+        covariance: (d, d); where it is singular, see `cholesky_with_jitter`.
+        generator: where the random numbers come from, on its device; by default torch's own on the CPU. A CPU
+            generator makes neither the numbers nor the speed depend on the device of the means.
+    Returns:
+        (C, select, d) on the device and in the dtype of the means, the least likely first.
+    Raises:
+        ValueError: shapes that do not fit, or `select` not in 1..sample_from.
+    """
+    classes, dim = means.shape
+    if covariance.shape != (dim, dim):
+        raise ValueError(f"means {tuple(means.shape)} and covariance {tuple(covariance.shape)} do not fit")
+    factor, _ = cholesky_with_jitter(covariance)
+    return place(means, factor, least_likely_noise(classes, dim, sample_from, select, generator))
+
+
+def place(means: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
+    """mu_k + L z: (C, select, d) samples from means (C, d), factor L (d, d) and noise z (C, select, d) on the CPU."""
+    if means.device.type == "cuda" and noise.device.type == "cpu":
+        noise = noise.pin_memory()  # so that the copy does not make the host wait
+    noise = noise.to(means.device, means.dtype, non_blocking=True)
+    return means[:, None] + (noise.flatten(0, 1) @ factor.T).view_as(noise)
+
+
+def least_likely_noise(
+    classes: int, dim: int, sample_from: int, select: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """For each class the `select` longest of `sample_from` standard normal vectors, longest first.
+
+    Returns:
+        (classes, select, dim) float64 on the device of the generator.
+    Raises:
+        ValueError: `select` not in 1..sample_from.
+    """
+    if not 1 <= select <= sample_from:
+        raise ValueError(f"select must be in 1..{sample_from}, the number of draws, not {select}")
+    kwargs = {"dtype": torch.float64, "device": "cpu" if generator is None else generator.device}
+    # -log of the largest of n uniform numbers is exponential with rate n; given it, the others are n - 1 uniform ones.
+    steps = torch.empty(classes, select, **kwargs).exponential_(generator=generator)
+    steps /= torch.arange(sample_from, sample_from - select, -1, **kwargs)
+    tails = -torch.expm1(-steps.cumsum(1))  # 1 - those uniform numbers, without cancellation
+    directions = torch.randn(classes, select, dim, generator=generator, **kwargs)
+    lengths = chi_square_quantile(tails, dim).sqrt()
+    return directions * (lengths / directions.norm(dim=2))[:, :, None]
+
+
+def chi_square_quantile(tail: Tensor, degrees: int) -> Tensor:
+    """The x that a chi-square value with `degrees` degrees of freedom exceeds with probability `tail` (float64)."""
+    if degrees == 1:
+        return torch.special.ndtri(tail / 2).square()
+    if degrees == 2:
+        return -2 * tail.log()
+    # Wilson and Hilferty (1931), then Newton on the logarithm of the tail, which is concave: no step can run away.
+    # A hundredth of the true value is close enough for two steps; few degrees of freedom start further away.
+    spread = 2 / (9 * degrees)
+    x = degrees * (1 - spread - math.sqrt(spread) * torch.special.ndtri(tail)).clamp(min=0.05) ** 3
+    shape = torch.full_like(tail, degrees / 2)
+    log_constant = math.lgamma(degrees / 2) + math.log(2)
+    for _ in range(3 if degrees >= 64 else 20):
+        beyond = torch.special.gammaincc(shape, x / 2)
+        log_density = (degrees / 2 - 1) * (x / 2).log() - x / 2 - log_constant
+        x = x + (beyond.log() - tail.log()) * beyond * (-log_density).exp()
+    return x
+
+
+def cholesky_with_jitter(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factor of a covariance (d, d), and what had to be added to its diagonal for it (a scalar tensor).
+
+    The addition is 0 where that suffices, and otherwise grows tenfold from a millionth to a hundredth of the mean
+    variance until the factorisation succeeds. On a GPU up to d = 512 all of them are tried at once, because the host
+    would have to wait to learn that the first has failed. A matrix that defeats them all, being no covariance or not
+    finite, gives a factor of NaN, which ends a training with the message about its loss.
+    """
+    jitters = torch.logspace(-7, -2, 6, dtype=covariance.dtype, device=covariance.device)
+    jitters[0] = 0
+    jitters = jitters * covariance.diagonal().mean()
+    at_once = covariance.device.type != "cpu" and len(covariance) <= LARGE
+    return (_factor_at_once if at_once else _factor_in_turn)(covariance, jitters)
+
+
+def _factor_in_turn(covariance: Tensor, jitters: Tensor) -> tuple[Tensor, Tensor]:
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    for jitter in jitters:
+        factor, info = torch.linalg.cholesky_ex(covariance + jitter * identity)
+        if info == 0:
+            return factor, jitter
+    return torch.full_like(covariance, torch.nan), jitters[-1]
+
+
+def _factor_at_once(covariance: Tensor, jitters: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without a look at the result on the host."""
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    factors, info = torch.linalg.cholesky_ex(covariance + jitters[:, None, None] * identity)
+    # argmin names the first of equals: the first success, or number 0 where there is none.
+    first = (info != 0).int().argmin()[None]
+    success = (info == 0).any()
+    factor = torch.where(success, factors.index_select(0, first)[0], torch.nan)
+    return factor, torch.where(success, jitters.index_select(0, first)[0], jitters[-1])

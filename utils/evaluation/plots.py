@@ -74,8 +74,8 @@ def score_histograms(
 
 def roc_curves(path: Path, id_scores: np.ndarray, ood_scores: dict[str, np.ndarray], aurocs: dict[str, float]) -> None:
     """ROC curves with ID positive, one per OOD set, and the line of 95 % ID recall; aurocs are fractions."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.2, 3.4))
+    with rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(3.5, 3.4))
         axes = figure.add_subplot()
         for i, (name, scores) in enumerate(ood_scores.items()):
             accepted_ood, accepted_id = roc_curve(id_scores, scores)
@@ -87,7 +87,8 @@ def roc_curves(path: Path, id_scores: np.ndarray, ood_scores: dict[str, np.ndarr
         axes.plot([0, 100], [0, 100], color="0.85", linewidth=0.8, zorder=0)
         axes.set(xlim=(-1, 100), ylim=(0, 101), yticks=(0, 20, 40, 60, 80, 95), box_aspect=1,
                  xlabel="OOD accepted (false positives), %", ylabel="ID accepted (true positives), %")
-        figure.legend(title="OOD set (AUROC, %)", loc="outside right center", alignment="left")
+        # Beside the axes, where it hides no curve; the saved figure is as wide as the legend needs.
+        axes.legend(title="OOD set (AUROC, %)", loc="center left", bbox_to_anchor=(1.03, 0.5), alignment="left")
         _save(figure, path)
 
 
@@ -105,8 +106,12 @@ def feature_projection(path: Path, points: dict[str, np.ndarray], id_name: str, 
     with rc_context(STYLE):
         figure, panels = _panels(len(groups), share=True)
         for (name, rows), axes in zip(groups.items(), panels, strict=False):
-            axes.scatter(*shown.T, s=3, color=ID_COLOR, alpha=0.35, linewidths=0, rasterized=True)
-            axes.scatter(*rows.T, s=3, color=OOD_COLOR, alpha=0.45, linewidths=0, rasterized=True)
+            both = np.concatenate([shown, rows])
+            colors = np.repeat([ID_COLOR, OOD_COLOR], [len(shown), len(rows)])
+            # In a mixed order, neither side hides the other.
+            order = np.random.default_rng(0).permutation(len(both))
+            axes.scatter(*both[order].T, s=_dot_size(len(both)), c=colors[order], alpha=0.6, linewidths=0,
+                         rasterized=True)
             axes.set(title=name, xticks=[], yticks=[], xlim=(low[0] - margin[0], high[0] + margin[0]),
                      ylim=(low[1] - margin[1], high[1] + margin[1]))
         figure.supxlabel(f"{label} 1", fontsize=9)
@@ -131,8 +136,8 @@ def prototypes_on_sphere(
             axes.set_title(f"{title} half")
             # Seen from its own side, a half has its x axis reversed on the back.
             near = side * embeddings[:, 2] >= 0
-            axes.scatter(side * embeddings[near, 0], embeddings[near, 1], s=4, c=colors[labels[near]], alpha=0.5,
-                         linewidths=0, rasterized=True)
+            axes.scatter(side * embeddings[near, 0], embeddings[near, 1], s=_dot_size(len(embeddings)),
+                         c=colors[labels[near]], alpha=0.6, linewidths=0, rasterized=True)
             half = np.flatnonzero(side * prototypes[:, 2] >= 0)
             stars = prototypes[half, :2] * (side, 1)
             axes.scatter(*stars.T, marker="*", s=150, c=colors[half], edgecolors="black", linewidths=0.8)
@@ -161,6 +166,11 @@ def _legend(figure: Figure, handles: list[Line2D]) -> None:
 
 def _dot(color: str, label: str) -> Line2D:
     return Line2D([], [], marker="o", linestyle="", color=color, markersize=5, label=label)
+
+
+def _dot_size(count: int) -> float:
+    """Area of a dot in square points, smaller where there are many."""
+    return min(14.0, max(4.0, 6000 / count))
 
 
 def _globe(axes: Axes) -> None:
@@ -195,5 +205,5 @@ def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         with atomic_write(path.with_name(f"{path.name}.{suffix}")) as stream:
-            figure.savefig(stream, format=suffix, dpi=200, metadata=metadata)
+            figure.savefig(stream, format=suffix, dpi=200, metadata=metadata, bbox_inches="tight")
     figure.clear()

@@ -1,0 +1,171 @@
+"""VOSNet: an encoder, a classifier, and the energy weights and logistic head that VOS trains beside them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.encoders import DENSENETS, WIDE_RESNETS, build_encoder
+from models.resnet import IMAGENET_LAYER4
+
+PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
+
+
+class VOSNet(nn.Module):
+    """Network of VOS (Du et al. 2022): class logits, and a logistic head on the weighted energy of the logits.
+
+    In its state dict the encoder's names have no prefix, as in the official files (`conv1.weight`, ..., `fc.bias`);
+    `energy` (C,) and `logistic.*`, which those do not hold, stand beside them.
+
+    Args:
+        arch: "wrn-40-2", "wrn-28-10", "densenet-bc-100-12", or one of CIDER's ResNets.
+        feat_dim: dimension of a bottleneck (batch norm, linear, ReLU) behind the encoder, whose output is then what
+            outliers are synthesised in; None for none. Gaussians fit 64 dimensions better than 512.
+        dropout: None for the paper's: 0.3 in a WRN, 0 elsewhere.
+        stem, width, pretrained: see `build_encoder`.
+        train_layers: "all", or "layer4": behind the ImageNet stem, freeze what comes before the last stage.
+    Shape:
+        (N, 3, H, W) -> (N, num_classes). Half precision inside autocast still gives float32 results.
+    Raises:
+        ValueError: an unknown name, or settings that do not fit together.
+        OSError: the ImageNet weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        arch: str = "wrn-40-2",
+        num_classes: int = 10,
+        feat_dim: int | None = None,
+        dropout: float | None = None,
+        stem: str = "cifar",
+        pretrained: bool = False,
+        width: int = 64,
+        train_layers: str = "all",
+    ) -> None:
+        super().__init__()
+        if train_layers not in ("all", "layer4"):
+            raise ValueError(f"unknown train_layers {train_layers!r}; choose from all, layer4")
+        if train_layers == "layer4" and stem != "imagenet":
+            raise ValueError("train_layers 'layer4' belongs to the imagenet stem")
+        if dropout is None:
+            dropout = PAPER_DROPOUT if arch in WIDE_RESNETS else 0.0
+        self.encoder, dim = build_encoder(arch, stem=stem, width=width, dropout=dropout, pretrained=pretrained)
+        self.bottleneck = nn.Sequential()
+        if feat_dim is not None:
+            self.bottleneck = nn.Sequential(nn.BatchNorm1d(dim), nn.Linear(dim, feat_dim), nn.ReLU())
+            dim = feat_dim
+        self.fc = nn.Linear(dim, num_classes)
+        nn.init.zeros_(self.fc.bias)
+        self.energy = nn.Parameter(torch.rand(num_classes))
+        self.logistic = nn.Linear(1, 2)
+        self.embedding_dim = dim
+        self.config = {
+            "arch": arch,
+            "num_classes": num_classes,
+            "feat_dim": feat_dim,
+            "dropout": dropout,
+            "stem": stem,
+            "pretrained": False,  # a rebuilt network gets its weights from the checkpoint
+            "width": width,
+            "train_layers": train_layers,
+        }
+        self.register_state_dict_post_hook(_drop_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+        self._partly_frozen = train_layers == "layer4"
+        if self._partly_frozen:
+            self.encoder[:IMAGENET_LAYER4].requires_grad_(False)
+            self.train(self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Class logits (N, C)."""
+        return self.classify(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate features (N, d), not normalised: behind the bottleneck where there is one."""
+        return _full_precision(self.bottleneck(self.encoder(x).flatten(1)))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Class logits (N, C) of penultimate features (N, d), which need not come from an image."""
+        # Not in half precision: its steps are as large as the differences of energy that are to be learned.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.fc(features)
+
+    def outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """All that an evaluation needs, from one forward pass: penultimate (N, d), logits (N, C)."""
+        features = self.features(x)
+        return {"penultimate": features, "logits": self.classify(features)}
+
+    def train(self, mode: bool = True) -> "VOSNet":
+        """Set train or eval mode; what is frozen stays in eval mode, so that its batch-norm statistics stay, too."""
+        super().train(mode)
+        if self._partly_frozen:
+            self.encoder[:IMAGENET_LAYER4].eval()
+        return self
+
+
+def load_weights(model: VOSNet, state_dict: Mapping[str, Tensor]) -> None:
+    """Load a state dict of this repository, or an official one, which has no energy weights and no logistic head.
+
+    What an official one lacks becomes NaN, so that no score can be made of numbers that were never trained.
+
+    Raises:
+        RuntimeError: any other name is missing or unknown, or has another shape.
+    """
+    untrained = {"energy": model.energy, "logistic.weight": model.logistic.weight, "logistic.bias": model.logistic.bias}
+    if untrained.keys().isdisjoint(state_dict):
+        nan = {name: torch.full_like(parameter.detach(), torch.nan) for name, parameter in untrained.items()}
+        state_dict = {**state_dict, **nan}
+    model.load_state_dict(state_dict)
+
+
+def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Constructor arguments of the VOSNet that an official state dict belongs to, from names and shapes alone.
+
+    Raises:
+        ValueError: it is neither the WRN nor the DenseNet of the official code.
+    """
+    found = {name: tensor.shape for name, tensor in state_dict.items()}
+    if "fc.weight" not in found:
+        raise ValueError("not the weights of a VOSNet: fc.weight is missing.")
+    for arch in (*WIDE_RESNETS, *DENSENETS):
+        config = {"arch": arch, "num_classes": found["fc.weight"][0]}
+        with torch.device("meta"):
+            model = VOSNet(**config)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        own = {name for name in expected if name == "energy" or name.startswith("logistic.")}
+        if found == {name: shape for name, shape in expected.items() if name not in own or name in found}:
+            return config
+    raise ValueError(
+        "not the weights of a VOSNet: neither of the official networks has these names and shapes; they are "
+        + ", ".join((*WIDE_RESNETS, *DENSENETS))
+    )
+
+
+def _drop_prefix(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
+    """State-dict hook: `encoder.conv1.weight` is saved as `conv1.weight`."""
+    for name in [name for name in state_dict if name.startswith(f"{prefix}encoder.")]:
+        state_dict[prefix + name.removeprefix(f"{prefix}encoder.")] = state_dict.pop(name)
+
+
+def _add_prefix(
+    model: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    local_metadata: dict,
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """State-dict hook: `conv1.weight` is loaded into `encoder.conv1.weight`."""
+    own = {name for name, _ in model.named_children() if name != "encoder"} | {"energy"}
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        inner = name.removeprefix(prefix)
+        if inner.split(".")[0] not in own:
+            state_dict[f"{prefix}encoder.{inner}"] = state_dict.pop(name)
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    """float32 where autocast gave half precision; float64 stays."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

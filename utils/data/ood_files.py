@@ -35,6 +35,11 @@ def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
     return found
 
 
+def list_file_beside(place: Path) -> Path:
+    """Where the list stands that says which images of a larger set were drawn into the folder `place`."""
+    return place.with_name(place.name + ".txt")
+
+
 def _children(place: Path, name: str) -> list[Path]:
     if not place.is_dir():
         return []

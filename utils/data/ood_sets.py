@@ -8,7 +8,7 @@ from utils.data import cifar, digits, generated
 from utils.data.id_sets import IDData
 from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places
+from utils.data.ood_files import MissingSet, existing_places, list_file_beside
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
@@ -96,9 +96,18 @@ def _file_set(row: OODSet, root: Path, size: int, seed: int) -> ImageSet:
         listing = list_images(place)
         if listing.paths:
             loaded, found = _load_listing(row.name, listing, size, seed)
+            loaded.notes = (*loaded.notes, *_draw_note(row, place))
             return _named(loaded, row, found, verified=place in verified)
     remark = " (the folder is there, but holds no images)" if places else ""
     raise MissingSet(row, [root / folder for folder in row.folders], remark)
+
+
+def _draw_note(row: OODSet, place: Path) -> tuple[str, ...]:
+    if not row.drawn:
+        return ()
+    listed = list_file_beside(place)
+    which = f"listed in {listed}" if listed.is_file() else "of unknown draw"
+    return (f"{row.name}: images {which}; which ones the authors drew is not published",)
 
 
 def _own_folder(name: str, path: str, size: int, seed: int) -> ImageSet:

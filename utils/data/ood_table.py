@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 CIFARS = ("CIFAR-10", "CIFAR-100")
 _HUANG = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/"
+_POOD = "pytorch_ood.dataset.img."
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class OODSet:
         near_for, far_for: OpenOOD's division, where that benchmark has the set.
         unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
             but under a name that says so, and never enters the official mean.
+        maintained: class of a library that keeps the address and the checksum of the file up to date.
+        megabytes: about how large the download is, where that is known.
+        drawn: the file holds more images, of which prepare_data.py draws `count` by a seeded rule.
     """
 
     name: str
@@ -32,31 +36,39 @@ class OODSet:
     near_for: tuple[str, ...] = ()
     far_for: tuple[str, ...] = ()
     unverified_folders: tuple[str, ...] = ()
+    maintained: str = ""
+    megabytes: int | None = None
+    drawn: bool = False
 
 
 OOD_SETS = (
     OODSet("SVHN", "svhn", "http://ufldl.stanford.edu/housenumbers/test_32x32.mat", "non-commercial use", 10_000,
-           ("svhn",), default_for=CIFARS, far_for=CIFARS),
+           ("svhn",), default_for=CIFARS, far_for=CIFARS, maintained="torchvision.datasets.SVHN", megabytes=64),
     OODSet("places365", "files", "http://data.csail.mit.edu/places/places365/test_256.tar", "research use", 10_000,
-           ("places365/test_subset", "places365"), default_for=CIFARS, far_for=CIFARS),
+           ("places365/test_subset", "places365"), default_for=CIFARS, far_for=CIFARS, megabytes=4_400, drawn=True),
     OODSet("LSUN", "files", "https://www.dropbox.com/s/fhtsw1m3qxlwj6h/LSUN.tar.gz", "not stated", 10_000,
-           ("LSUN/test", "LSUN"), ("LSUN-crop", "LSUN_C"), default_for=CIFARS),
+           ("LSUN/test", "LSUN"), ("LSUN-crop", "LSUN_C"), default_for=CIFARS,
+           maintained=_POOD + "LSUNCrop"),
     OODSet("iSUN", "files", "https://www.dropbox.com/s/ssz7qxfqae0cca5/iSUN.tar.gz", "not stated", 8_925,
            ("iSUN/iSUN_patches", "iSUN"), default_for=CIFARS),
     OODSet("dtd", "files", "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz", "research use",
-           5_640, ("dtd/images", "dtd"), ("Textures",), default_for=(*CIFARS, "ImageNet-100"), far_for=CIFARS),
+           5_640, ("dtd/images", "dtd"), ("Textures",), default_for=(*CIFARS, "ImageNet-100"), far_for=CIFARS,
+           maintained=_POOD + "Textures", megabytes=625),
     OODSet("LSUN_resize", "files", "https://www.dropbox.com/s/moqh2wh8696c3yl/LSUN_resize.tar.gz", "not stated",
-           10_000, ("LSUN_resize/LSUN_resize", "LSUN_resize"), ("LSUN_R",)),
+           10_000, ("LSUN_resize/LSUN_resize", "LSUN_resize"), ("LSUN_R",),
+           maintained=_POOD + "LSUNResize"),
     OODSet("TinyImageNet_crop", "files", "https://www.dropbox.com/s/avgm2u562itwpkl/Imagenet.tar.gz",
            "ImageNet terms, non-commercial", 10_000, ("Imagenet/test", "Imagenet"),
-           unverified_folders=("TinyImageNet_crop",)),
+           unverified_folders=("TinyImageNet_crop",), maintained=_POOD + "TinyImageNetCrop"),
     OODSet("TinyImageNet_resize", "files", "https://www.dropbox.com/s/kp3my3412u5k9rl/Imagenet_resize.tar.gz",
            "ImageNet terms, non-commercial", 10_000, ("Imagenet_resize/Imagenet_resize", "Imagenet_resize"),
-           unverified_folders=("TinyImageNet_resize",)),
+           unverified_folders=("TinyImageNet_resize",), maintained=_POOD + "TinyImageNetResize"),
     OODSet("CIFAR-10", "cifar", "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "not stated", 10_000,
-           ("CIFAR10", "CIFAR-10"), ("CIFAR10",), near_for=("CIFAR-100",)),
+           ("CIFAR10", "CIFAR-10"), ("CIFAR10",), near_for=("CIFAR-100",),
+           maintained="torchvision.datasets.CIFAR10", megabytes=170),
     OODSet("CIFAR-100", "cifar", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "not stated", 10_000,
-           ("CIFAR100", "CIFAR-100"), ("CIFAR100",), near_for=("CIFAR-10",)),
+           ("CIFAR100", "CIFAR-100"), ("CIFAR100",), near_for=("CIFAR-10",),
+           maintained="torchvision.datasets.CIFAR100", megabytes=169),
     OODSet("iNaturalist", "files", _HUANG + "iNaturalist.tar.gz", "non-commercial use", 10_000,
            ("iNaturalist",), default_for=("ImageNet-100",)),
     OODSet("SUN", "files", _HUANG + "SUN.tar.gz", "research use", 10_000, ("SUN",), default_for=("ImageNet-100",)),

@@ -1,0 +1,98 @@
+"""Unpacking tar archives that nobody vouches for: all of it inside one folder, or nothing."""
+
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from utils.data.download import megabytes
+from utils.data.image_folder import shown
+
+
+class ArchiveError(Exception):
+    """An archive that is damaged, or that holds what no data set needs; the message says what."""
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new hidden folder in `parent`, removed when the block ends, well or not."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".unpacking-"))
+    try:
+        # mkdtemp makes the folder private; give it the permissions that mkdir would have given.
+        folder.chmod(parent.stat().st_mode & 0o777)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_names(archive: Path) -> list[str]:
+    """Names of all files in a tar archive, sorted, after the checks of `unpack`. Raises ArchiveError."""
+    with _open(archive) as tar:
+        return sorted(_normal(member.name) for member in _checked(tar) if member.isfile())
+
+
+def unpack(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
+    """Write those files of a tar archive (plain, gz, bz2, xz) for whose names `keep` is true below `folder`.
+
+    Every entry is looked at before the first is written: links, devices, absolute names, names that lead out of the
+    folder, and more bytes than the disk has free are refused.
+
+    Raises:
+        ArchiveError: refused, or damaged. `folder` may then hold a part: unpack into a temporary one.
+    """
+    with _open(archive) as tar:
+        members = [member for member in _checked(tar) if member.isfile() and keep(_normal(member.name))]
+        needed, free = sum(member.size for member in members), shutil.disk_usage(folder).free
+        if needed > free:
+            raise ArchiveError(f"unpacked it needs {megabytes(needed)}, {megabytes(free)} are free")
+        for member in tqdm(members, desc=f"unpacking {archive.name}", unit=" files", disable=None):
+            # The filter holds whatever the checks above may have missed, and drops owners and special permissions.
+            tar.extract(member, folder, filter="data")
+
+
+def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    members = tar.getmembers()
+    for member in members:
+        fault = _fault(member)
+        if fault:
+            raise ArchiveError(f"refused, nothing was unpacked: {shown(member.name)!r} {fault}")
+    return members
+
+
+def _fault(member: tarfile.TarInfo) -> str | None:
+    if member.issym() or member.islnk():
+        return f"is a link to {shown(member.linkname)!r}"
+    if not (member.isfile() or member.isdir()):
+        return "is a device or a pipe"
+    name = member.name.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or os.path.isabs(member.name):
+        return "is an absolute name"
+    if ".." in PurePosixPath(name).parts:
+        return "leads out of the folder"
+    return None
+
+
+@contextmanager
+def _open(archive: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(archive) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise ArchiveError(f"damaged, or no tar archive: {error}") from error
+    except OSError as error:
+        # The decompressors raise OSErrors that have no number; those of the disk have one.
+        if error.errno is None:
+            raise ArchiveError(f"damaged: {error}") from error
+        raise ArchiveError(f"cannot unpack: {error.strerror}: {shown(error.filename or archive)}") from error
+
+
+def _normal(name: str) -> str:
+    return str(PurePosixPath(name))

@@ -1,0 +1,152 @@
+"""What of the data sets is on disk: found or missing, how many images, and whether the bytes are the right ones."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scipy.io import whosmat
+
+from utils.data import cifar
+from utils.data.download import file_md5
+from utils.data.image_folder import list_images
+from utils.data.ood_files import existing_places
+from utils.data.ood_table import OODSet
+from utils.data.sources import Source, archive_of, ood_roots, places_of
+from utils.data.svhn import SELECTED_FILE
+from utils.errors import UserError
+from utils.files import atomic_write, file_sha256
+
+RECORDS = "prepared.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A set on disk. state: "missing", "found" (whole, by count) or "other"; `what` says in words what is there."""
+
+    state: str
+    place: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What prepare_data.py put there: the digest of all images, and the file they came from."""
+
+    sha256: str
+    address: str
+    file_sha256: str
+
+
+def look(row: OODSet, data_root: Path) -> Found:
+    """Count what is there, without reading it."""
+    look_for = {"cifar": _look_for_cifar, "svhn": _look_for_svhn, "files": _look_for_files}[row.kind]
+    return look_for(row, data_root)
+
+
+def check(row: OODSet, source: Source, data_root: Path) -> tuple[Found, list[str]]:
+    """Read everything that is there: what `look` says, and every fault found. No faults where nothing is found."""
+    found = look(row, data_root)
+    if found.state == "missing":
+        return found, []
+    faults = [found.what] if found.state == "other" else []
+    if row.kind == "cifar":
+        faults = cifar_faults(row, found.place)
+        return found, faults + (_cifar_counts(row, found.place) if faults else [])
+    file = archive_of(row, source, data_root)
+    if row.kind == "svhn" and file.is_file() and file_md5(file) != source.md5:
+        faults.append(f"{file.name} is not the published file: md5 {file_md5(file)} in place of {source.md5}")
+    record = read_records(data_root).get(row.name)
+    if record is not None and images_digest(row, found.place) != record.sha256:
+        faults.append("files are not those that were unpacked: they were changed, renamed, added or removed")
+    return found, faults
+
+
+def images_digest(row: OODSet, place: Path) -> str:
+    """SHA-256 over "<sha256 of the file>  <path below place>" lines, in the order of the paths."""
+    paths = [place / SELECTED_FILE] if row.kind == "svhn" else list_images(place).paths
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{file_sha256(path)}  {path.relative_to(place).as_posix()}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def read_records(data_root: Path) -> dict[str, Record]:
+    """Records by the name of the set; empty where nothing was prepared yet."""
+    path = data_root / RECORDS
+    try:
+        return {name: Record(**entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"damaged file: {error}\n  file       : {path}\n  do         : delete it") from error
+
+
+def add_record(data_root: Path, name: str, record: Record) -> None:
+    """Write the record of one set beside those of the others."""
+    records = {**read_records(data_root), name: record}
+    with atomic_write(data_root / RECORDS, "w") as stream:
+        json.dump({key: asdict(records[key]) for key in sorted(records)}, stream, indent=2)
+        stream.write("\n")
+
+
+def _look_for_cifar(row: OODSet, data_root: Path) -> Found:
+    place = places_of(row, data_root)[0]
+    folder = cifar.find_cifar(row.name, [place.parent])
+    if folder is None:
+        return Found("missing", place, "")
+    names = list(_cifar_files(row))
+    there = sum((folder / name).is_file() for name in names)
+    state = "found" if there == len(names) else "other"
+    return Found(state, folder, f"{there} of {len(names)} files")
+
+
+def _cifar_files(row: OODSet) -> dict[str, str]:
+    facts = cifar.cifar_facts(row.name)
+    return dict([*facts.train_list, *facts.test_list, (facts.meta["filename"], facts.meta["md5"])])
+
+
+def cifar_faults(row: OODSet, folder: Path) -> list[str]:
+    """Which of the official files are missing from a folder of batches, and which are not the official ones."""
+    files = _cifar_files(row)
+    missing = [name for name in files if not (folder / name).is_file()]
+    wrong = [name for name, md5 in files.items() if name not in missing and file_md5(folder / name) != md5]
+    faults = [f"missing: {', '.join(missing)}"] if missing else []
+    return faults + ([f"checksums differ from the official files: {', '.join(wrong)}"] if wrong else [])
+
+
+def _cifar_counts(row: OODSet, folder: Path) -> list[str]:
+    try:
+        counts = {part: len(cifar.read_split(row.name, folder, part).labels) for part in ("train", "test")}
+    except UserError as error:
+        return [str(error).splitlines()[0]]
+    return [f"they hold {counts['train']:,} training and {counts['test']:,} test images"]
+
+
+def _look_for_svhn(row: OODSet, data_root: Path) -> Found:
+    for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
+        if (folder / SELECTED_FILE).is_file():
+            try:
+                shapes = {name: shape for name, shape, _ in whosmat(folder / SELECTED_FILE)}
+                return _counted(row, folder, shapes["X"][-1])
+            # A damaged file makes the reader raise nearly anything.
+            except Exception as error:
+                return Found("other", folder, f"{SELECTED_FILE} is damaged: {error}")
+    return Found("missing", places_of(row, data_root)[0], "")
+
+
+def _look_for_files(row: OODSet, data_root: Path) -> Found:
+    for root in ood_roots(row, data_root):
+        for place in existing_places(root, row.folders):
+            images = len(list_images(place).paths)
+            if images:
+                return _counted(row, place, images)
+        for place in existing_places(root, row.unverified_folders):
+            return Found("other", place, "a folder of unknown origin")
+    return Found("missing", places_of(row, data_root)[0], "")
+
+
+def _counted(row: OODSet, place: Path, images: int) -> Found:
+    if images == row.count:
+        return Found("found", place, f"{images:,} images")
+    return Found("other", place, f"{images:,} images in place of {row.count:,}")

@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.evaluation.quick import knn_accuracy
 from utils.training import checkpoint, distributed
 from utils.training.loop import Method, Training
+from utils.training.random_state import seed_all
 from utils.training.resume import saved_state
 from utils.training.run_folder import RunFolder
 from utils.training.schedule import learning_rate
@@ -44,7 +45,7 @@ class TrainRun:
         self.finished = (
             self.state is not None and self.state["finished"] and self.folder.checkpoint(args.epochs).exists()
         )
-        torch.manual_seed(args.seed)
+        seed_all(args.seed)
 
     def _load_data(self) -> IDData:
         args = self.args
@@ -106,6 +107,7 @@ class TrainRun:
         others: Mapping[str, nn.Module] | None = None,
         prototypes: Callable[[], Tensor | None] = lambda: None,
         describe: Callable[[dict[str, float], int], dict[str, float]] = lambda means, step: means,
+        cosine_to: float | None = None,
     ) -> None:
         """Train to the last epoch and say how to evaluate.
 
@@ -113,6 +115,7 @@ class TrainRun:
             name: of the method, as checkpoints record it.
             others: further modules that are trained, saved and restored with the model.
             prototypes, describe: the prototypes that go into checkpoints; see Training for describe.
+            cosine_to: see `learning_rate`.
         """
         args = self.args
         modules = {"model": model, **(others or {})}
@@ -131,6 +134,7 @@ class TrainRun:
                 decay_rate=args.lr_decay_rate,
                 warmup=args.warmup,
                 warmup_epochs=args.warmup_epochs,
+                cosine_to=cosine_to,
             ),
             epochs=args.epochs,
             device=self.device,

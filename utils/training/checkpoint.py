@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.cider import CIDERNet, config_from_state_dict
+from models import cider, vos
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
+
+# Class of a network, as files name it -> the module that has it, with `config_from_state_dict`.
+NETWORKS = {"CIDERNet": cider, "VOSNet": vos}
+OFFICIAL_METHODS = {"CIDERNet": "cider", "VOSNet": "vos"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
 
 
 def official_format(
-    model: CIDERNet,
+    model: nn.Module,
     prototypes: Tensor | None,
     *,
     method: str,
@@ -115,12 +119,17 @@ def official_format(
     args: Mapping[str, Any],
     class_names: tuple[str, ...],
 ) -> dict[str, Any]:
-    """What `checkpoint_E.pth.tar` holds: the official keys, and what rebuilds the model without a command line."""
+    """What `checkpoint_E.pth.tar` holds: the official keys, and what rebuilds the model without a command line.
+
+    Args:
+        model: one of NETWORKS, whose `config` are its constructor's arguments.
+    """
     return {
         "epoch": epoch,
         "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()},
         "dis_state_dict": {} if prototypes is None else {"prototypes": prototypes.detach().cpu()},
         "method": method,
+        "network": type(model).__name__,
         "model_config": model.config,
         "args": json.loads(json.dumps(dict(args), default=str)),
         "class_names": list(class_names),
@@ -128,16 +137,18 @@ def official_format(
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Rebuild the network of a checkpoint file, ours or one of the official CIDER code.
+    """Rebuild the network of a checkpoint file, ours or one of the official CIDER or VOS code.
 
-    Official files are read strictly: their weights under `state_dict` or `model`, with or without `module.` before the
-    names; the architecture is inferred from names and shapes.
+    Official files are read strictly: their weights under `state_dict` or `model`, or the file is the state dict itself,
+    with or without `module.` before the names; the architecture is inferred from names and shapes.
 
     Raises:
         UserError: missing or damaged file, or weights that are not those of a network known here.
     """
     path = Path(path)
     content = load(path)
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        content = {"state_dict": content}
     weights = content.get("state_dict", content.get("model"))
     if not isinstance(weights, Mapping):
         raise UserError(
@@ -145,9 +156,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"(found: {', '.join(map(str, content))})"
         )
     try:
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+        network = content.get("network") or _recognised(weights)
         return Checkpoint(
-            model=_rebuild(weights, content.get("model_config")),
-            method=str(content.get("method", "cider")),
+            model=_rebuild(network, weights, content.get("model_config")),
+            method=str(content.get("method", OFFICIAL_METHODS[network])),
             epoch=int(content.get("epoch", 0)),
             prototypes=(content.get("dis_state_dict") or {}).get("prototypes"),
             path=path,
@@ -159,13 +172,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path} does not hold the weights of a network known here.\n  reason     : {error}") from error
 
 
-def _rebuild(weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> CIDERNet:
+def _recognised(weights: Mapping[str, Tensor]) -> str:
+    """Class of the network that an official file belongs to: its encoders have names of their own."""
+    return "VOSNet" if "block1.layer.0.bn1.weight" in weights else "CIDERNet"
+
+
+def _rebuild(network: str, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> nn.Module:
     """The network with these weights, in eval mode; `config` are its constructor's arguments if the file has them."""
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    if network not in NETWORKS:
+        raise ValueError(f"it says that it is a {network}; known are {', '.join(NETWORKS)}")
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    config = {**(config or config_from_state_dict(weights)), "pretrained": False}
+    module = NETWORKS[network]
+    config = {**(config or module.config_from_state_dict(weights)), "pretrained": False}
+    if network == "VOSNet":
+        weights = vos.completed(weights)
     # However large a network the file claims to be, nothing is allocated before names and shapes have been compared.
     with torch.device("meta"):
-        model = CIDERNet(**config)
+        model = getattr(module, network)(**config)
     model.load_state_dict(weights, assign=True)
     return model.eval()

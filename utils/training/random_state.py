@@ -1,4 +1,4 @@
-"""The state of every random number generator that a training could draw from, to be saved and put back."""
+"""The random number generators that a training could draw from: seeded, their state saved and put back."""
 
 import random
 from collections.abc import Mapping
@@ -6,6 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+def seed_all(seed: int) -> None:
+    """Seed the generators of torch, Python and NumPy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def learning_rate(
     decay_rate: float,
     warmup: str,
     warmup_epochs: int = 10,
+    cosine_to: float | None = None,
 ) -> float:
     """Learning rate of one step, epochs and batches counted from 0 (the schedule of SupContrast and CIDER).
 
@@ -27,6 +28,7 @@ def learning_rate(
     from 0.001 to the cosine's value at `warmup_epochs`, or to base_lr without cosine.
 
     Args:
+        cosine_to: the cosine of VOS, which changes with every batch and ends at this rate; None for the above.
         warmup: "linear": the ramp over epochs 0 .. warmup_epochs-1. "reference": that of the official code, which takes
             epochs to start at 1 though they start at 0, so that the ramp lasts an epoch more and the rate is negative
             in the first. "none": no ramp, as for warmup_epochs = 0.
@@ -38,8 +40,8 @@ def learning_rate(
     if warmup not in WARMUPS:
         raise ValueError(f"unknown warmup {warmup!r}; choose from {', '.join(WARMUPS)}")
 
-    def cosine_at(position: int) -> float:
-        lowest = base_lr * decay_rate**3
+    def cosine_at(position: float) -> float:
+        lowest = base_lr * decay_rate**3 if cosine_to is None else cosine_to
         return lowest + (base_lr - lowest) * (1 + math.cos(math.pi * position / epochs)) / 2
 
     passed = epoch + batch / batches_per_epoch
@@ -50,5 +52,5 @@ def learning_rate(
         target = cosine_at(warmup_epochs) if cosine and warmup_epochs <= epochs else base_lr
         return WARMUP_FROM + passed / warmup_epochs * (target - WARMUP_FROM)
     if cosine:
-        return cosine_at(epoch)
+        return cosine_at(epoch if cosine_to is None else passed)
     return base_lr * decay_rate ** sum(epoch > decay_epoch for decay_epoch in decay_epochs)

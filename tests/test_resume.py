@@ -1,0 +1,253 @@
+"""A run that is killed, interrupted or damaged goes on to what the uninterrupted run gives, to the last bit."""
+
+import fcntl
+import random
+import re
+import shutil
+import signal
+import subprocess
+from functools import partial
+
+import pytest
+from training_runs import (
+    differences,
+    folder,
+    kill_after_events,
+    kill_in_save,
+    limit_file_size,
+    run,
+    signal_after_lines,
+    spoil_a_weight,
+    trained,
+)
+
+from utils.training import checkpoint
+from utils.training.loop import SaveEvery
+from utils.training.resume import STATE_ENTRIES
+
+EVERY_STEP = ("--save-every", "0.000001m")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """What an uninterrupted run leaves, and the folder it is in."""
+    path = tmp_path_factory.mktemp("reference")
+    outcome = run(path)
+    assert outcome.status == 0
+    return trained(path), path
+
+
+@pytest.fixture
+def half_way(tmp_path):
+    """A run that was killed in its third epoch, with states of its first two."""
+    outcome = run(tmp_path, fault=partial(signal_after_lines, signal.SIGKILL, 5))
+    assert outcome.status == -signal.SIGKILL
+    return tmp_path
+
+
+def saved_position(path):
+    """(epoch, batch) of the newest state in the run folder; None where there is none. It must be a complete file."""
+    for name in ("last.pt", "previous.pt"):
+        if (folder(path) / name).exists():
+            state = checkpoint.load(folder(path) / name, checksum_required=True)
+            return state["epoch"], state["batch"]
+    return None
+
+
+def assert_finishes_like(reference, path, *options):
+    outcome = run(path, *options)
+    assert outcome.status == 0 and "Finished" in outcome.out, outcome.err
+    assert differences(trained(path), reference[0]) == []
+    assert list(folder(path).glob(".*.tmp")) == []
+
+
+@pytest.mark.parametrize("options", [(), EVERY_STEP], ids=["states at epochs", "states at steps"])
+def test_kills_at_random_moments_leave_no_trace(reference, tmp_path, options):
+    draw = random.Random(1)
+    kills, runs = 0, 0
+    while kills < 8:
+        path = tmp_path / str(runs)
+        fault = partial(kill_after_events, draw.randrange(1, 250_000))
+        outcome = run(path, *options, fault=fault)
+        assert "Traceback" not in outcome.err
+        if outcome.status == -signal.SIGKILL:
+            kills += 1
+            saved_position(path)
+        else:
+            assert outcome.status == 0
+            runs += 1
+    assert_finishes_like(reference, path, *options)
+    for finished in range(runs):
+        assert differences(trained(tmp_path / str(finished)), reference[0]) == []
+
+
+def test_kills_while_a_state_is_written_leave_no_trace(reference, tmp_path):
+    stages = {
+        (1, "within write"): None,
+        (2, "before fsync"): (0, 1),
+        (2, "before previous.pt"): (0, 2),
+        (3, "between the renames"): (1, 0),  # the only one that finds its state in previous.pt
+        (2, "after the renames"): (1, 2),
+        (3, "within write"): (2, 0),
+    }
+    for (save, stage), position in stages.items():
+        outcome = run(tmp_path, *EVERY_STEP, fault=partial(kill_in_save, save, stage))
+        assert outcome.status == -signal.SIGKILL, outcome.err
+        assert (folder(tmp_path) / "last.pt").exists() == (stage != "between the renames" and position is not None)
+        assert saved_position(tmp_path) == position
+    assert_finishes_like(reference, tmp_path, *EVERY_STEP)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_mid_epoch_saves_and_says_how_to_go_on(reference, tmp_path, number):
+    outcome = run(tmp_path, "--resume", "none", fault=partial(signal_after_lines, number, 3))
+    assert outcome.status == 128 + number
+    assert "Traceback" not in outcome.err
+    assert saved_position(tmp_path) == (1, 2)
+    command = re.search(r"This goes on from here:\n  (.+)\n", outcome.out)[1]
+    assert "--resume" not in command
+    if number == signal.SIGTERM:  # once is enough for three seconds of imports
+        command = f"export OMP_NUM_THREADS=1; {command}"  # more threads add up in another order
+        finished = subprocess.run(["sh", "-c", command], cwd="/", capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        assert differences(trained(tmp_path), reference[0]) == []
+    else:
+        assert_finishes_like(reference, tmp_path)
+
+
+def test_a_signal_at_the_end_of_an_epoch_is_not_lost(tmp_path):
+    # With one batch an epoch there is no other moment.
+    one_batch = ("--batch-size", "60", "--print-freq", "1")
+    outcome = run(tmp_path, *one_batch, fault=partial(signal_after_lines, signal.SIGTERM, 2))
+    assert outcome.status == 128 + signal.SIGTERM
+    assert saved_position(tmp_path) == (2, 0)
+
+
+def test_a_finished_run_says_so_and_is_left_alone(reference):
+    path = folder(reference[1])
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    outcome = run(reference[1])
+    assert outcome.status == 0
+    assert f"python eval_cider.py --ckpt {path / 'checkpoint_4.pth.tar'}" in outcome.out
+    assert "epoch" not in outcome.out
+    assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+
+
+def test_a_finished_run_writes_a_lost_checkpoint_again(reference, tmp_path):
+    shutil.copytree(folder(reference[1]), folder(tmp_path))
+    (folder(tmp_path) / "checkpoint_4.pth.tar").unlink()
+    assert_finishes_like(reference, tmp_path)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 16
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lambda path: path.write_bytes(b"")])
+def test_a_damaged_state_is_named_and_the_previous_one_used(reference, half_way, damage):
+    last = folder(half_way) / "last.pt"
+    damage(last)
+    outcome = run(half_way)
+    assert outcome.status == 0
+    assert f"{last} is damaged" in outcome.err and "going on from" in outcome.err and "previous.pt" in outcome.err
+    assert differences(trained(half_way), reference[0]) == []
+    assert outcome.out.startswith("epoch 2/4  batch 2/4")
+
+
+def test_two_damaged_states_end_the_run(half_way):
+    for name in ("last.pt", "previous.pt"):
+        flip_a_bit(folder(half_way) / name)
+    outcome = run(half_way)
+    assert outcome.status == 1 and "Traceback" not in outcome.err
+    assert "last.pt is damaged" in outcome.err and "previous.pt is damaged" in outcome.err
+    assert "--resume none" in outcome.err
+
+
+def test_other_arguments_are_listed(half_way):
+    outcome = run(half_way, "--epochs", "5", "--learning_rate", "0.3", "--limit-train", "70", "--print-freq", "1")
+    assert outcome.status == 1
+    assert "--epochs: 4 in the saved state, 5 now" in outcome.err
+    assert "--learning-rate: 0.2 in the saved state, 0.3 now" in outcome.err
+    assert "--train-images: 60 in the saved state, 70 now" in outcome.err
+    assert "print-freq" not in outcome.err and "batch" not in outcome.err
+    assert saved_position(half_way) == (2, 0)
+
+
+def test_a_missing_or_foreign_file_to_resume_is_an_error(reference, tmp_path):
+    missing = run(tmp_path, "--resume", str(tmp_path / "nowhere.pt"))
+    assert missing.status == 1 and f"looked for : {tmp_path / 'nowhere.pt'}" in missing.err
+    exported = run(tmp_path, "--resume", str(folder(reference[1]) / "checkpoint_4.pth.tar"))
+    assert exported.status == 1 and "--resume takes the last.pt of a run folder" in exported.err
+    assert not (folder(tmp_path) / "log.jsonl").exists()
+
+
+def test_a_state_can_be_taken_over_into_another_folder(reference, half_way):
+    other = half_way / "other"
+    assert_finishes_like(reference, other, "--resume", str(folder(half_way) / "last.pt"))
+
+
+def test_resume_none_begins_anew(reference, half_way):
+    outcome = run(half_way, "--resume", "none", fault=partial(signal_after_lines, signal.SIGKILL, 1))
+    assert outcome.out.startswith("epoch 1/4  batch 2/4")
+    # A state of the run that was given up must not come back.
+    assert saved_position(half_way) is None
+    assert_finishes_like(reference, half_way)
+
+
+def test_two_processes_do_not_train_in_one_folder(half_way):
+    with open(folder(half_way) / ".lock", "a") as stream:
+        fcntl.lockf(stream, fcntl.LOCK_EX)
+        outcome = run(half_way)
+    assert outcome.status == 1 and "another process trains in it" in outcome.err
+
+
+def test_a_full_disk_leaves_the_old_state(reference, half_way):
+    last = folder(half_way) / "last.pt"
+    before = last.read_bytes()
+    for size in (len(before) // 2, 1000, 100):  # too little for the state, for TensorBoard, for anything
+        outcome = run(half_way, fault=partial(limit_file_size, size))
+        assert outcome.status == 1
+        message = [line for line in outcome.err.splitlines() if not line.startswith("warning: ")]
+        assert len(message) == 1 and "File too large" in message[0]
+        assert last.read_bytes() == before
+    assert_finishes_like(reference, half_way)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    outcome = run(tmp_path, "--learning_rate", "1e30", "--no-cosine")
+    assert outcome.status == 1 and "Traceback" not in outcome.err
+    assert "the loss is not finite at epoch 1, batch 3 (step 3), lr 5e+29: loss nan, loss/dis" in outcome.err
+    assert "before     : loss 14." in outcome.err
+    assert "nothing was saved yet" in outcome.err and "smaller --learning_rate" in outcome.err
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_good_state(half_way):
+    last = folder(half_way) / "last.pt"
+    before = last.read_bytes()
+    outcome = run(half_way, *EVERY_STEP, fault=spoil_a_weight)
+    assert outcome.status == 1
+    assert "model.head.0.bias is not finite after epoch 3, batch 1 (step 9), lr" in outcome.err
+    assert f"kept       : {last}, the last good state" in outcome.err
+    assert last.read_bytes() == before
+
+
+def test_the_state_says_what_resume_needs_and_no_more(half_way):
+    state = checkpoint.load(folder(half_way) / "last.pt", checksum_required=True)
+    assert state.keys() == STATE_ENTRIES
+
+
+@pytest.mark.parametrize("text, policy", [("2", SaveEvery(epochs=2)), ("0.5m", SaveEvery(minutes=0.5))])
+def test_save_every(text, policy):
+    assert SaveEvery.parse(text) == policy
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0m", "-2m", "nanm", "m", "1.5", "often", ""])
+def test_save_every_refuses(text):
+    with pytest.raises(ValueError):
+        SaveEvery.parse(text)

@@ -10,11 +10,12 @@ import torch
 
 from utils.data.restricted_pickle import load_plain_pickle
 from utils.errors import UserError
+from utils.files import REPOSITORY
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-CIFAR_FOLDERS = {"CIFAR-10": Path("datasets/CIFAR10"), "CIFAR-100": Path("datasets/CIFAR100")}
+CIFAR_FOLDERS = {"CIFAR-10": REPOSITORY / "datasets/CIFAR10", "CIFAR-100": REPOSITORY / "datasets/CIFAR100"}
 MEAN = (0.491, 0.482, 0.447)
 STD = (0.247, 0.244, 0.262)
 SIZE = 32

@@ -8,8 +8,9 @@ import torch
 from utils.data.image_folder import Listing, list_classes, load_files, other_files_note, require_folder
 from utils.data.images import FileImages, ImageSet
 from utils.errors import UserError
+from utils.files import REPOSITORY
 
-IMAGENET_100_FOLDER = Path("datasets/ImageNet100")
+IMAGENET_100_FOLDER = REPOSITORY / "datasets/ImageNet100"
 _TEST_FOLDERS = ("val", "test", "validation")
 _STATISTICS_IMAGES = 2_000
 

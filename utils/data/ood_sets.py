@@ -13,6 +13,7 @@ from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
+from utils.files import REPOSITORY
 
 # A set that is larger is cut to a fixed subset of this many images.
 MAX_IMAGES = 10_000
@@ -27,7 +28,7 @@ def default_ood_sets(id_name: str) -> list[str]:
 
 def default_ood_root(id_name: str) -> Path:
     """Where the OOD sets for this ID set lie when nothing else is said."""
-    return Path("datasets/ImageNet_OOD_dataset" if id_name == "ImageNet-100" else "datasets/small_OOD_dataset")
+    return REPOSITORY / "datasets" / ("ImageNet_OOD_dataset" if id_name == "ImageNet-100" else "small_OOD_dataset")
 
 
 def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed: int = 0) -> ImageSet:

@@ -72,9 +72,10 @@ def _table(rows: list[OODSet]) -> str:
 def _details(rows: list[OODSet]) -> str:
     drawn = next(row for row in rows if row.drawn)
     svhn = next(row for row in rows if row.kind == "svhn")
-    lsun = next(row for row in rows if row.name == "LSUN")
+    by_hand = archive_of(svhn, source_of(svhn), _ROOT)
+    listed = list_file_beside(places_of(drawn, _ROOT)[0])
     return f"""Several of these links are dead at times. If one fails, get the file elsewhere, put it at
-`{archive_of(lsun, source_of(lsun), _ROOT).parent}/` under its own name (SVHN: `{archive_of(svhn, source_of(svhn), _ROOT)}`)
+`{_ROOT / "downloads"}/` under its own name (SVHN: `{by_hand}`)
 and run the same command again: it is verified and unpacked as if it had been downloaded. A download that broke off goes
 on where it stopped.
 
@@ -82,9 +83,10 @@ on where it stopped.
   Another selection of the same images (OpenOOD's Places365 and iNaturalist, torchvision's) is another set: evaluate it
   as `NAME=PATH`.
 * **SVHN** is the first {PER_DIGIT:,} test images of each digit.
-* **{drawn.name}**: {drawn.count:,} of the test images, those with the smallest SHA-256 of `{SEED}:<name in the archive>`;
-  they are listed in `{list_file_beside(places_of(drawn, _ROOT)[0])}`. Which ones the authors of
-  CIDER drew was never published. A list that is already there when the set is prepared is used instead of a new draw.
+* **{drawn.name}**: {drawn.count:,} of the test images, those with the smallest SHA-256 of
+  `{SEED}:<name in the archive>`; they are listed in `{listed}`.
+  Which ones the authors of CIDER drew was never published. A list that is already there when the set is prepared is
+  used instead of a new draw.
 * What has no published MD5 is recorded in `{RECORDS}`: SHA-256 of the file and of the images, to compare with others.
 """
 

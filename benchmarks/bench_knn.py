@@ -64,7 +64,7 @@ def _measure_knn(device: torch.device, queries: int, bank: int) -> dict:
 
 
 def _measure_extraction(device: torch.device, count: int) -> dict:
-    """ResNet-18 on 32 x 32 pixels; the batches of the baseline are on the device, normalised, before the clock starts."""
+    """ResNet-18 on 32 x 32 pixels; the baseline's batches are normalised and in place before the clock starts."""
     torch.manual_seed(0)
     model = CIDERNet("resnet18").to(device).eval()
     pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)

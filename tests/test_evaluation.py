@@ -1,0 +1,121 @@
+"""An evaluation from features to files, and eval_cider.py as users call it."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import eval_cider
+from models.cider import CIDERNet
+from utils.errors import UserError, run_script
+from utils.evaluation.evaluation import evaluate_knn
+from utils.evaluation.features import Features
+
+
+def made_features(seed, count, classes=3, spread=0.2):
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.eye(classes, 8)
+    labels = torch.arange(count) % classes
+    rows = 5 * (centers[labels] + spread * torch.randn(count, 8, generator=generator))
+    return Features({"penultimate": rows, "embedding": F.normalize(rows, dim=1), "logits": rows[:, :classes]}, labels)
+
+
+def test_scores_are_distances_of_normalised_penultimate_features():
+    train, test, ood = made_features(0, 60), made_features(1, 12), Features(made_features(2, 9, spread=2).outputs, None)
+    found = evaluate_knn(train, test, {"x": ood}, k=4, num_classes=3, prototypes=torch.eye(3, 8))
+    bank = F.normalize(train.outputs["penultimate"].double(), dim=1)
+    for scores, features in ((found.id_scores, test), (found.ood_scores["x"], ood)):
+        rows = F.normalize(features.outputs["penultimate"].double(), dim=1)
+        expected = [-sorted(((row - bank) ** 2).sum(1).tolist())[3] for row in rows]
+        np.testing.assert_allclose(scores, expected, rtol=1e-4)
+    assert found.id_accuracy == {"knn": 1.0, "nearest_prototype": 1.0}
+    assert found.ood_metrics["x"]["auroc"] > 0.9
+    assert {"dispersion", "compactness", "head/dispersion", "head/compactness"} == found.geometry.keys()
+
+
+def test_fc_counts_only_where_it_was_trained_and_prototypes_only_where_there_are_some():
+    train, test = made_features(0, 60), made_features(1, 12)
+    found = evaluate_knn(train, test, {"x": test}, k=4, num_classes=3, fc_is_trained=True)
+    assert found.id_accuracy == {"knn": 1.0, "nearest_prototype": None, "fc": 1.0}
+    assert "head/dispersion" not in found.geometry
+
+
+def test_what_cannot_be_evaluated_is_said():
+    train, test = made_features(0, 60), made_features(1, 12)
+    with pytest.raises(UserError, match="--K 61 .* 60"):
+        evaluate_knn(train, test, {"x": test}, k=61, num_classes=3)
+    broken = made_features(2, 5)
+    broken.outputs["penultimate"][1, 0] = torch.nan
+    with pytest.raises(UserError, match="not finite for 1 of 5 images of broken"):
+        evaluate_knn(train, test, {"broken": broken}, k=4, num_classes=3)
+
+
+@pytest.fixture
+def run_eval(monkeypatch, capsys):
+    """Call eval_cider.py with a command line: its exit status and what it printed to either stream."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["eval_cider.py", "--device", "cpu", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_script(eval_cider.main)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A checkpoint as the official code writes it: no metadata, `module.` before the names."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    model = CIDERNet("resnet18", num_classes=6, width=4)
+    weights = {f"module.{name}": value for name, value in model.state_dict().items()}
+    prototypes = F.normalize(torch.randn(6, 128), dim=1)
+    run = folder / "digits" / "official"
+    run.mkdir(parents=True)
+    for epoch in (9, 10):
+        content = {"epoch": epoch, "state_dict": weights, "dis_state_dict": {"prototypes": prototypes}}
+        torch.save(content, run / f"checkpoint_{epoch}.pth.tar")
+    return folder
+
+
+def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_eval, runs, tmp_path):
+    ood = ("--ood-sets", "digits-6-9", "SVHN", "--ood-loc", tmp_path)
+    arguments = ("--checkpoints", runs, "--in_dataset", "digits", "--name", "official", *ood)
+    status, out, _ = run_eval(*arguments, "--out", tmp_path / "out")
+    assert status == 0
+    assert "epoch 10 " in out and "not evaluated: SVHN not found." in out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json", "table.txt", "table.md", "table.tex", "table.csv", "scores.npz",
+        *(f"{name}.{form}" for name in ("histograms", "roc", "features_pca", "prototypes") for form in ("png", "pdf")),
+    }
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found["positive"] == "ID" and found["settings"]["ood_sets"] == ["digits-6-9", "SVHN"]
+    assert len(found["checkpoint"]["sha256"]) == 64 and list(found["missing"]) == ["SVHN"]
+    scores = np.load(tmp_path / "out" / "scores.npz", allow_pickle=False)
+    assert len(scores["id"]) == found["id_images"]
+    assert len(scores["ood/digits-6-9"]) == found["ood"]["digits-6-9"]["images"]
+
+    status, _, _ = run_eval(*arguments, "--out", tmp_path / "again", "--no-cache", "--no-plots")
+    assert status == 0
+    repeated = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert all(repeated[part] == found[part] for part in ("ood", "mean", "id_accuracy", "geometry_degrees"))
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (("--name", "official", "--epoch", "7"), 1, "there are  : epochs 9, 10"),
+    (("--name", "nobody"), 1, "checkpoint not found"),
+    (("--name", "official", "--ood-sets", "SVHN", "--ood_loc", "nowhere"), 1, "no OOD set was found"),
+    (("--name", "official", "--model", "resnet34"), 2, "the checkpoint file says it"),
+    ((), 2, "--name"),
+])
+def test_mistakes_are_answered(run_eval, runs, arguments, status, message):
+    found, _, err = run_eval("--checkpoints", runs, "--in-dataset", "digits", *arguments)
+    assert found == status
+    assert message in err

@@ -158,17 +158,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     try:
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
         network = content.get("network") or _recognised(weights)
+        model = _rebuild(network, weights, content.get("model_config"))
         return Checkpoint(
-            model=_rebuild(network, weights, content.get("model_config")),
+            model=model,
             method=str(content.get("method", OFFICIAL_METHODS[network])),
             epoch=int(content.get("epoch", 0)),
-            prototypes=(content.get("dis_state_dict") or {}).get("prototypes"),
+            prototypes=_prototypes(content, model.config),
             path=path,
             sha256=file_sha256(path),
             args=dict(content.get("args", {})),
-            class_names=tuple(content.get("class_names", ())),
+            class_names=tuple(map(str, content.get("class_names", ()))),
         )
-    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} does not hold the weights of a network known here.\n  reason     : {error}") from error
 
 
@@ -191,3 +192,13 @@ def _rebuild(network: str, weights: Mapping[str, Tensor], config: Mapping[str, A
         model = getattr(module, network)(**config)
     model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+def _prototypes(content: Mapping[str, Any], config: Mapping[str, Any]) -> Tensor | None:
+    prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
+    if prototypes is None:
+        return None
+    expected = (config["num_classes"], config["feat_dim"])
+    if tuple(prototypes.shape) != expected:
+        raise ValueError(f"prototypes of shape {tuple(prototypes.shape)}, where the network has {expected}")
+    return prototypes.float()

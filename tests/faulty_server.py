@@ -52,9 +52,9 @@ class FaultyServer:
 
 def serve(handler: BaseHTTPRequestHandler, content: bytes, etag: str | None = '"one"', *,
           break_after: int | None = None) -> None:
-    """Answer with `content`, or the range that was asked for; `break_after` drops the connection after so many bytes."""
+    """Answer with `content`, or the range that was asked for; drop the connection after `break_after` bytes."""
     start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
-    if start >= len(content):
+    if start and start >= len(content):
         handler.send_error(416)
         return
     body = content[start:]

@@ -12,8 +12,8 @@ from utils.data.download import file_md5
 from utils.data.image_folder import list_images
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
-from utils.data.sources import Source, archive_of, ood_roots, places_of
-from utils.data.svhn import SELECTED_FILE
+from utils.data.sources import Source, ood_roots, places_of
+from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
 
@@ -53,9 +53,8 @@ def check(row: OODSet, source: Source, data_root: Path) -> tuple[Found, list[str
     if row.kind == "cifar":
         faults = cifar_faults(row, found.place)
         return found, faults + (_cifar_counts(row, found.place) if faults else [])
-    file = archive_of(row, source, data_root)
-    if row.kind == "svhn" and file.is_file() and file_md5(file) != source.md5:
-        faults.append(f"{file.name} is not the published file: md5 {file_md5(file)} in place of {source.md5}")
+    if row.kind == "svhn":
+        faults += _svhn_faults(source, found.place)
     record = read_records(data_root).get(row.name)
     if record is not None and images_digest(row, found.place) != record.sha256:
         faults.append("files are not those that were unpacked: they were changed, renamed, added or removed")
@@ -133,6 +132,18 @@ def _look_for_svhn(row: OODSet, data_root: Path) -> Found:
             except Exception as error:
                 return Found("other", folder, f"{SELECTED_FILE} is damaged: {error}")
     return Found("missing", places_of(row, data_root)[0], "")
+
+
+def _svhn_faults(source: Source, folder: Path) -> list[str]:
+    faults = []
+    try:
+        load_selected_svhn(folder)
+    except UserError as error:
+        faults.append(str(error).splitlines()[0])
+    full = folder / FULL_FILE
+    if full.is_file() and file_md5(full) != source.md5:
+        faults.append(f"{FULL_FILE} is not the published file: md5 {file_md5(full)} in place of {source.md5}")
+    return faults
 
 
 def _look_for_files(row: OODSet, data_root: Path) -> Found:

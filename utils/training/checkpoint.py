@@ -124,10 +124,11 @@ def official_format(
     Args:
         model: one of NETWORKS, whose `config` are its constructor's arguments.
     """
+    # Cloned, since torch.save writes the whole storage of a tensor that is a part of another.
     return {
         "epoch": epoch,
-        "state_dict": {name: value.detach().cpu() for name, value in model.state_dict().items()},
-        "dis_state_dict": {} if prototypes is None else {"prototypes": prototypes.detach().cpu()},
+        "state_dict": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        "dis_state_dict": {} if prototypes is None else {"prototypes": prototypes.detach().cpu().clone()},
         "method": method,
         "network": type(model).__name__,
         "model_config": model.config,
@@ -185,8 +186,6 @@ def _rebuild(network: str, weights: Mapping[str, Tensor], config: Mapping[str, A
     weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     module = NETWORKS[network]
     config = {**(config or module.config_from_state_dict(weights)), "pretrained": False}
-    if network == "VOSNet":
-        weights = vos.completed(weights)
     # However large a network the file claims to be, nothing is allocated before names and shapes have been compared.
     with torch.device("meta"):
         model = getattr(module, network)(**config)

@@ -75,7 +75,16 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
         help="class-means: of the ID training set (the paper). simplex: as far apart as can be, at random; in short "
         "runs this keeps classes from sharing a prototype",
     )
-    train_options.add_network_options(parser)
+    network = train_options.add_network_options(parser)
+    network.add_argument(
+        "--head", choices=("mlp", "linear"), default="mlp", help="projection head (default: mlp, as in the paper)"
+    )
+    network.add_argument(
+        "--feat_dim",
+        type=options.positive_int,
+        default=128,
+        help="dimension of the embedding in which the losses live (default: 128)",
+    )
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
     options.add_device_options(parser)
@@ -87,7 +96,10 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     args = parser.parse_args()
     train_options.fill_in(args, cider_settings(args.in_dataset, args.loss))
     train_options.check_training(parser, args)
-    args.name = args.name or train_options.run_name(parser, args, cider_settings(args.in_dataset, args.loss))
+    if args.proto_m == 1:
+        parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
+    settings = cider_settings(args.in_dataset, args.loss)
+    args.name = args.name or train_options.run_name(parser, args, settings, args.loss)
     return args, options.choose_device(parser, args)
 
 

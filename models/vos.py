@@ -25,6 +25,8 @@ class VOSNet(nn.Module):
         dropout: None for the paper's: 0.3 in a WRN, 0 elsewhere.
         stem, width, pretrained: see `build_encoder`.
         train_layers: "all", or "layer4": behind the ImageNet stem, freeze what comes before the last stage.
+        uncertainty: with energy weights and logistic head. The official files have none, nor has the cross-entropy
+            baseline: no score can be made of numbers that were never trained.
     Shape:
         (N, 3, H, W) -> (N, num_classes). Half precision inside autocast still gives float32 results.
     Raises:
@@ -42,6 +44,7 @@ class VOSNet(nn.Module):
         pretrained: bool = False,
         width: int = 64,
         train_layers: str = "all",
+        uncertainty: bool = True,
     ) -> None:
         super().__init__()
         if train_layers not in ("all", "layer4"):
@@ -57,8 +60,8 @@ class VOSNet(nn.Module):
             dim = feat_dim
         self.fc = nn.Linear(dim, num_classes)
         nn.init.zeros_(self.fc.bias)
-        self.energy = nn.Parameter(torch.rand(num_classes))
-        self.logistic = nn.Linear(1, 2)
+        self.energy = nn.Parameter(torch.rand(num_classes)) if uncertainty else None
+        self.logistic = nn.Linear(1, 2) if uncertainty else None
         self.embedding_dim = dim
         self.config = {
             "arch": arch,
@@ -69,6 +72,7 @@ class VOSNet(nn.Module):
             "pretrained": False,  # a rebuilt network gets its weights from the checkpoint
             "width": width,
             "train_layers": train_layers,
+            "uncertainty": uncertainty,
         }
         self.register_state_dict_post_hook(_drop_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
@@ -96,6 +100,10 @@ class VOSNet(nn.Module):
         features = self.features(x)
         return {"penultimate": features, "logits": self.classify(features)}
 
+    def uncertainty_parameters(self) -> list[nn.Parameter]:
+        """Energy weights and logistic head, which get a gradient from virtual outliers only; none without them."""
+        return [self.energy, *self.logistic.parameters()] if self.config["uncertainty"] else []
+
     def train(self, mode: bool = True) -> "VOSNet":
         """Set train or eval mode; what is frozen stays in eval mode, so that its batch-norm statistics stay, too."""
         super().train(mode)
@@ -104,41 +112,23 @@ class VOSNet(nn.Module):
         return self
 
 
-def load_weights(model: VOSNet, state_dict: Mapping[str, Tensor]) -> None:
-    """Load a state dict of this repository, or an official one, which has no energy weights and no logistic head.
-
-    What an official one lacks becomes NaN, so that no score can be made of numbers that were never trained.
-
-    Raises:
-        RuntimeError: any other name is missing or unknown, or has another shape.
-    """
-    untrained = {"energy": model.energy, "logistic.weight": model.logistic.weight, "logistic.bias": model.logistic.bias}
-    if untrained.keys().isdisjoint(state_dict):
-        nan = {name: torch.full_like(parameter.detach(), torch.nan) for name, parameter in untrained.items()}
-        state_dict = {**state_dict, **nan}
-    model.load_state_dict(state_dict)
-
-
 def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     """Constructor arguments of the VOSNet that an official state dict belongs to, from names and shapes alone.
 
     Raises:
-        ValueError: it is neither the WRN nor the DenseNet of the official code.
+        ValueError: it is neither a WRN nor the DenseNet of the official code.
     """
     found = {name: tensor.shape for name, tensor in state_dict.items()}
     if "fc.weight" not in found:
         raise ValueError("not the weights of a VOSNet: fc.weight is missing.")
     for arch in (*WIDE_RESNETS, *DENSENETS):
-        config = {"arch": arch, "num_classes": found["fc.weight"][0]}
+        config = {"arch": arch, "num_classes": found["fc.weight"][0], "uncertainty": "energy" in found}
         with torch.device("meta"):
             model = VOSNet(**config)
-        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        own = {name for name in expected if name == "energy" or name.startswith("logistic.")}
-        if found == {name: shape for name, shape in expected.items() if name not in own or name in found}:
+        if found == {name: tensor.shape for name, tensor in model.state_dict().items()}:
             return config
     raise ValueError(
-        "not the weights of a VOSNet: neither of the official networks has these names and shapes; they are "
-        + ", ".join((*WIDE_RESNETS, *DENSENETS))
+        f"not the weights of a VOSNet: none of {', '.join((*WIDE_RESNETS, *DENSENETS))} has these names and shapes."
     )
 
 

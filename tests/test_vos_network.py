@@ -63,29 +63,23 @@ def test_default_network_has_the_official_names_and_three_more() -> None:
     assert OWN <= shapes.keys()
 
 
-def test_what_official_files_lack_becomes_nan() -> None:
-    model = VOSNet()
-    vos.load_weights(model, official_wrn())
-    assert model.energy.isnan().all() and model.logistic.weight.isnan().all() and model.logistic.bias.isnan().all()
-    trained = VOSNet()
-    vos.load_weights(model, trained.state_dict())
-    assert torch.equal(model.energy, trained.energy)
-    half = {name: value for name, value in trained.state_dict().items() if name != "energy"}
-    with pytest.raises(RuntimeError, match="energy"):
-        vos.load_weights(model, half)
-    with pytest.raises(RuntimeError, match="surplus"):
-        vos.load_weights(model, {**trained.state_dict(), "surplus": torch.zeros(1)})
+def test_without_uncertainty_there_are_no_numbers_that_nobody_trained() -> None:
+    model = VOSNet(uncertainty=False)
+    model.load_state_dict(official_wrn())  # strictly
+    assert model.energy is None and model.logistic is None and model.uncertainty_parameters() == []
+    shapes = [tuple(parameter.shape) for parameter in VOSNet(num_classes=7).uncertainty_parameters()]
+    assert shapes == [(7,), (2, 1), (2,)]
 
 
 @pytest.mark.parametrize("arch", ["wrn-40-2", "wrn-28-10", "densenet-bc-100-12"])
 def test_config_is_read_from_names_and_shapes(arch: str) -> None:
     with torch.device("meta"):
         state_dict = VOSNet(arch, 7).state_dict()
-    assert vos.config_from_state_dict(state_dict) == {"arch": arch, "num_classes": 7}
+    assert vos.config_from_state_dict(state_dict) == {"arch": arch, "num_classes": 7, "uncertainty": True}
     official = {name: value for name, value in state_dict.items() if name not in OWN}
-    assert vos.config_from_state_dict(official) == {"arch": arch, "num_classes": 7}
+    assert vos.config_from_state_dict(official) == {"arch": arch, "num_classes": 7, "uncertainty": False}
     official.pop("bn1.weight")
-    with pytest.raises(ValueError, match="neither of the official networks"):
+    with pytest.raises(ValueError, match="has these names and shapes"):
         vos.config_from_state_dict(official)
     with pytest.raises(ValueError, match="fc.weight is missing"):
         vos.config_from_state_dict({})

@@ -58,6 +58,47 @@ _COMMON = dict(
 # The cross-entropy baseline on CIFAR is a choice of this repository; the CIDER paper does not give one.
 _CROSS_ENTROPY = dict(epochs=200, batch_size=128, learning_rate=0.1, cosine=False, warmup="none", weight_decay=5e-4)
 
+# VOS: Du et al. 2022 and the official classification code. digits, ImageNet-100 and folder: choices of this repository,
+# with a bottleneck where the encoder's features are too many for a Gaussian.
+_VOS_COMMON = dict(
+    model="wrn-40-2",
+    width=64,
+    stem="cifar",
+    pretrained=False,
+    train_layers="all",
+    epochs=100,
+    batch_size=128,
+    learning_rate=0.1,
+    cosine=True,
+    lr_decay_epochs=(50, 75, 90),
+    warmup="none",
+    warmup_epochs=5,
+    momentum=0.9,
+    weight_decay=5e-4,
+    save_epoch=100,
+    sample_number=1000,
+    seed=1,
+)
+_VOS: dict[str, dict[str, Any]] = {
+    "digits": dict(model="resnet18", width=16, epochs=40, batch_size=64, learning_rate=0.05, seed=4),
+    "CIFAR-10": {},
+    "CIFAR-100": {},
+    "ImageNet-100": dict(
+        model="resnet34", stem="imagenet", pretrained=True, feat_dim=64, epochs=10, learning_rate=0.01, save_epoch=10
+    ),
+    "folder": dict(model="resnet18", feat_dim=64, learning_rate=0.05),
+}
+
+
+def vos_settings(id_name: str, model: str | None) -> dict[str, Any]:
+    """Settings of train_vos.py by option name, for an ID set and the encoder where the command line names one."""
+    settings = {**_VOS_COMMON, **_VOS[id_name]}
+    if model is not None and model.startswith("densenet"):
+        settings["weight_decay"] = 1e-4  # the official code has another one for its DenseNet
+    if model is not None and not model.startswith("resnet"):
+        settings["width"] = 64  # which such encoders do not ask for
+    return settings
+
 
 def cider_settings(id_name: str, loss: str) -> dict[str, Any]:
     """Settings of train_cider.py by option name, for an ID set and a loss ("cider", "supcon" or "ce")."""

@@ -3,10 +3,11 @@
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
 from utils.files import REPOSITORY
 from utils.options import fraction, int_list, non_negative_float, positive_float, positive_int
 from utils.training.loop import SaveEvery
@@ -26,8 +27,10 @@ def plain(args: argparse.Namespace) -> dict[str, Any]:
     return json.loads(json.dumps(vars(args), default=str))
 
 
-def run_name(parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any]) -> str:
-    """Name of a run's folder: loss, encoder, what differs from the paper's settings, seed and trial; no date."""
+def run_name(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str
+) -> str:
+    """Name of a run's folder: method, encoder, what differs from the paper's settings, seed and trial; no date."""
     usual = {action.dest: action.default for action in parser._actions} | dict(settings)
     named = ("in_dataset", "loss", "model", "seed", "trial")
     changed = [
@@ -35,31 +38,24 @@ def run_name(parser: argparse.ArgumentParser, args: argparse.Namespace, settings
         for key, value in sorted(key_arguments(vars(args)).items())
         if key not in named and value != json.loads(json.dumps(usual.get(key), default=str))
     ]
-    name = "_".join([args.loss, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
+    name = "_".join([method, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
     return re.sub(r"[^\w.,-]+", "-", name)
 
 
 PAPER = "default: the paper's for the ID set"
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --head, --feat_dim, --width, --stem, --pretrained, --weights, --train-layers."""
+def add_network_options(
+    parser: argparse.ArgumentParser, models: Sequence[str] = tuple(CIFAR_BLOCKS)
+) -> argparse._ArgumentGroup:
+    """--model, --width, --stem, --pretrained, --weights, --train-layers: the encoder. Returns the group."""
     group = parser.add_argument_group("network")
-    group.add_argument("--model", choices=("resnet18", "resnet34", "resnet50", "resnet101"), help=f"encoder ({PAPER})")
-    group.add_argument(
-        "--head", choices=("mlp", "linear"), default="mlp", help="projection head (default: mlp, as in the paper)"
-    )
-    group.add_argument(
-        "--feat_dim",
-        type=positive_int,
-        default=128,
-        help="dimension of the embedding in which the losses live (default: 128)",
-    )
+    group.add_argument("--model", choices=models, help=f"encoder ({PAPER})")
     group.add_argument(
         "--width",
         type=positive_int,
         metavar="N",
-        help="channels of the first stage: 64 in the paper; 16 is sixteen times cheaper, and what a laptop can train",
+        help="channels of a ResNet's first stage: usually 64; 16 is sixteen times cheaper, and what a laptop can train",
     )
     group.add_argument(
         "--stem",
@@ -77,29 +73,31 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--train-layers",
         choices=("layer4", "all"),
-        help="what the imagenet stem trains: layer4 and head (the paper), or all (default for your own folder)",
+        help="what the imagenet stem trains: the last stage and what follows it (CIDER's paper), or all (default for "
+        "your own folder)",
     )
+    return group
 
 
 def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
     """Epochs, batch size, SGD and the learning-rate schedule; unset values are filled in from utils/settings.py."""
     group = parser.add_argument_group("optimisation")
-    group.add_argument("--epochs", type=positive_int, help=f"({PAPER}: 500 on CIFAR)")
+    group.add_argument("--epochs", type=positive_int, help=f"({PAPER})")
     group.add_argument(
         "-b",
         "--batch-size",
         type=positive_int,
-        help="images per step over all GPUs, each in two views (512 in the paper)",
+        help=f"images per step over all GPUs ({PAPER})",
     )
     group.add_argument(
         "--learning_rate",
         type=positive_float,
-        help="at the top of the schedule, for the paper's batch of 512: 0.5. Scale it with the batch",
+        help=f"at the top of the schedule; scale it with the batch ({PAPER})",
     )
     group.add_argument(
         "--cosine",
         action=argparse.BooleanOptionalAction,
-        help="cosine down to a thousandth; --no-cosine: steps at --lr_decay_epochs",
+        help="cosine down to almost nothing; --no-cosine: steps at --lr_decay_epochs",
     )
     group.add_argument(
         "--lr_decay_epochs", type=int_list, metavar="E,E,..", help="with --no-cosine (default: 100,150,180)"
@@ -109,18 +107,16 @@ def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
         "--warmup",
         choices=WARMUPS,
         help="linear: from 0.001 up over --warmup-epochs. reference: as in the official code, with a negative rate in "
-        "the first epoch. none (default: linear; none for --loss ce on CIFAR)",
+        "the first epoch. none (default: the paper's)",
     )
     group.add_argument(
         "--warm", dest="warmup", action="store_const", const="linear", help="official spelling of --warmup linear"
     )
     group.add_argument(
-        "--warmup-epochs", type=positive_int, metavar="N", help="10 in the paper; keep it well below --epochs"
+        "--warmup-epochs", type=positive_int, metavar="N", help="10 in CIDER's paper; keep it well below --epochs"
     )
     group.add_argument("--momentum", type=fraction, help="of SGD with Nesterov's (default: 0.9)")
-    group.add_argument(
-        "--weight-decay", "--wd", type=non_negative_float, help="default: 1e-4; 5e-4 for --loss ce on CIFAR"
-    )
+    group.add_argument("--weight-decay", "--wd", type=non_negative_float, help=f"({PAPER})")
     group.add_argument(
         "--seed", type=int, help="of weights, order and augmentation (default: that of the official script)"
     )
@@ -183,9 +179,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Settings that do not fit together, found before anything slow starts."""
-    if args.proto_m == 1:
-        parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
-    if args.stem == "imagenet" and args.model not in ("resnet34", "resnet50"):
+    if args.stem == "imagenet" and args.model not in IMAGENET_ARCHS:
         parser.error(f"--stem imagenet has resnet34 and resnet50, not {args.model}")
     if args.stem == "cifar" and (args.pretrained or args.weights):
         parser.error("ImageNet weights fit the imagenet stem only: add --stem imagenet --model resnet34")

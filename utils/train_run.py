@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -108,6 +108,7 @@ class TrainRun:
         prototypes: Callable[[], Tensor | None] = lambda: None,
         describe: Callable[[dict[str, float], int], dict[str, float]] = lambda means, step: means,
         cosine_to: float | None = None,
+        late: Sequence[nn.Parameter] = (),
     ) -> None:
         """Train to the last epoch and say how to evaluate.
 
@@ -116,6 +117,7 @@ class TrainRun:
             others: further modules that are trained, saved and restored with the model.
             prototypes, describe: the prototypes that go into checkpoints; see Training for describe.
             cosine_to: see `learning_rate`.
+            late: parameters of these modules whose first gradient comes later than that of the others.
         """
         args = self.args
         modules = {"model": model, **(others or {})}
@@ -123,7 +125,7 @@ class TrainRun:
             modules=modules,
             method=method,
             batches=batches,
-            optimizer=self._optimizer(modules),
+            optimizer=self._optimizer(modules, late),
             schedule=partial(
                 learning_rate,
                 batches_per_epoch=len(batches),
@@ -163,9 +165,13 @@ class TrainRun:
             path = self.folder.checkpoint(self.args.epochs)
             print(f"Finished: {path}\nTo evaluate it:\n  python eval_cider.py --ckpt {path}")
 
-    def _optimizer(self, modules: Mapping[str, nn.Module]) -> torch.optim.SGD:
+    def _optimizer(self, modules: Mapping[str, nn.Module], late: Sequence[nn.Parameter]) -> torch.optim.SGD:
+        trained = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
+        apart = {id(parameter) for parameter in late}
+        # The fused SGD can not do with a momentum that only some parameters of a group have.
+        groups = [[p for p in trained if id(p) not in apart], [p for p in trained if id(p) in apart]]
         return torch.optim.SGD(
-            [parameter for module in modules.values() for parameter in module.parameters() if parameter.requires_grad],
+            [{"params": group} for group in groups if group],
             self.args.learning_rate,
             self.args.momentum,
             weight_decay=self.args.weight_decay,

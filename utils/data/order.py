@@ -19,6 +19,11 @@ def batch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
     return _generator("batch", seed, epoch, batch)
 
 
+def outlier_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
+    """CPU generator for the virtual outliers of that batch, the same ones on every process."""
+    return _generator("outliers", seed, epoch, batch)
+
+
 def image_generator(seed: int, epoch: int, position: int) -> torch.Generator:
     """CPU generator for the image at `position` of epoch `epoch`, where a loader cuts its crops one by one."""
     return _generator("image", seed, epoch, position)

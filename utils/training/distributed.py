@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 from torch import Tensor, nn
 
 from utils.errors import UserError
@@ -85,27 +84,26 @@ def gather_rows(local: Tensor, global_rows: int, views: int = 1) -> Tensor:
         local: (views * B_local, ...) rows of this process, view 1 first; process r holds the images
             [B * r // W, B * (r + 1) // W) of a global batch of B = `global_rows` images on W processes.
     Returns:
-        (views * B, ...). The gradient of every process reaches the rows of its owner, summed: together with
-        DistributedDataParallel's mean over processes it is the gradient of the loss on one process.
+        (views * B, ...). What comes next must be the same on all processes, up to the loss. Then the gradient that a
+        process has for its own rows is complete without asking the others; times their number, it makes
+        DistributedDataParallel's mean over processes the gradient of the loss on one process.
     """
     count = world_size()
     if count == 1:
         return local
     bounds = [global_rows * r // count for r in range(count + 1)]
     sizes = [high - low for low, high in zip(bounds, bounds[1:], strict=False)]
-    by_view = local.reshape(views, -1, *local.shape[1:])
-    # all_gather needs equal shapes, so shorter shards are padded and cut again.
-    padding = max(sizes) - by_view.shape[1]
-    if padding:
-        by_view = torch.cat([by_view, by_view.new_zeros(views, padding, *local.shape[1:])], 1)
-    by_view = by_view.contiguous()
-    if local.requires_grad:
-        parts = dist_nn.all_gather(by_view)
-    else:
-        parts = [torch.empty_like(by_view) for _ in range(count)]
-        dist.all_gather(parts, by_view)
-    rows = torch.cat([part[:, :size] for part, size in zip(parts, sizes, strict=True)], 1)
-    return rows.reshape(views * global_rows, *local.shape[1:])
+    own = local.reshape(views, -1, *local.shape[1:])
+    # all_gather needs equal shapes, so shorter shares are padded and cut again.
+    padding = own.new_zeros(views, max(sizes) - own.shape[1], *local.shape[1:])
+    padded = torch.cat([own.detach(), padding], 1)
+    parts = [torch.empty_like(padded) for _ in range(count)]
+    dist.all_gather(parts, padded)
+    parts = [part[:, :size] for part, size in zip(parts, sizes, strict=True)]
+    if own.requires_grad:
+        own.register_hook(lambda gradient: gradient * count)
+        parts[rank()] = own
+    return torch.cat(parts, 1).reshape(views * global_rows, *local.shape[1:])
 
 
 def wrap(model: nn.Module, device: torch.device, *, sync_bn: bool) -> nn.Module:

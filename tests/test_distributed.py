@@ -1,0 +1,234 @@
+"""Two processes (gloo, CPU) against one on the same global batches, and what torchrun does when one of them dies."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from functools import partial
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from training_runs import SCRIPT, SMALL, folder, new_process, run, trained
+
+from models.cider import CIDERNet
+from train_cider import Classifier, cider_method, cross_entropy_method, supcon_method
+from utils.errors import UserError
+from utils.prototypes import EMAPrototypes, LearnablePrototypes
+from utils.training import checkpoint, distributed
+from utils.training.loop import Training
+from utils.training.run_folder import RunFolder
+
+Batch = namedtuple("Batch", "images labels size")
+CLASSES, DIM = 3, 6
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+GLOBAL_BATCHES = (6, 5, 3)  # the last two can not be halved
+
+
+class EvalModeNet(CIDERNet):
+    """Batch norm with fixed statistics, in which the rows of a batch do not see each other."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class Shares:
+    """Random images in float64, of which each process gets its share: view 1 of its images first, then view 2."""
+
+    def __init__(self, views):
+        draw = torch.Generator().manual_seed(1)
+        self.batches = [
+            (torch.randn(views, n, 3, 8, 8, generator=draw).double(), torch.randint(CLASSES, (n,), generator=draw))
+            for n in GLOBAL_BATCHES
+        ]
+
+    def __len__(self):
+        return len(self.batches)
+
+    def epoch(self, epoch, start):
+        rank, count = distributed.rank(), distributed.world_size()
+        for images, labels in self.batches[start:]:
+            share = slice(len(labels) * rank // count, len(labels) * (rank + 1) // count)
+            yield Batch(images[:, share].flatten(0, 1), labels[share], len(labels))
+
+
+def make_method(kind, model, prototypes):
+    device = torch.device("cpu")
+    if kind == "ce":
+        return cross_entropy_method(distributed.wrap(Classifier(model), device, sync_bn=False))
+    wrapped = distributed.wrap(model, device, sync_bn=False)
+    if kind == "supcon":
+        return supcon_method(wrapped, temperature=0.1)
+    return cider_method(wrapped, prototypes, w=2.0, temperature=0.1)
+
+
+def three_steps(kind, path):
+    """Three SGD steps by Training.fit; the losses of each step, parameters and prototypes of each process are saved."""
+    torch.manual_seed(0)
+    model = EvalModeNet(width=2, feat_dim=DIM, num_classes=CLASSES).double()
+    (model.head if kind == "ce" else model.fc).requires_grad_(False)
+    prototypes = LearnablePrototypes(CLASSES, DIM) if kind == "learnable" else EMAPrototypes(CLASSES, DIM, 0.5)
+    prototypes.double()
+    modules = {"model": model, "prototypes": prototypes}
+    method, losses = make_method(kind, model, prototypes), []
+
+    def noting(batch):
+        for found in method(batch):
+            losses.append({name: value.item() for name, value in found.items()})
+            yield found
+
+    run = RunFolder(path / f"folder{distributed.world_size()}")
+    Training(
+        modules=modules,
+        method=noting,
+        batches=Shares(1 if kind == "ce" else 2),
+        optimizer=torch.optim.SGD([p for m in modules.values() for p in m.parameters() if p.requires_grad], 0.5, 0.9),
+        schedule=lambda epoch, batch: 0.5 / (1 + batch),
+        epochs=1,
+        device=torch.device("cpu"),
+        args={},
+        folder=run,
+        export=lambda epoch: {},
+        print_freq=1,
+    ).fit()
+    state = {f"{key}/{name}": value for key, module in modules.items() for name, value in module.state_dict().items()}
+    torch.save({"losses": losses, **state}, path / f"{distributed.rank()} of {distributed.world_size()}.pt")
+
+
+def in_group(rank, count, path, task):
+    """Body of a process of a group of `count`; its failure is its exit status."""
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{path / 'meeting point'}", rank=rank, world_size=count)
+    task()
+    dist.destroy_process_group()
+
+
+def run_group(path, task, count=2):
+    processes = [new_process(in_group, (rank, count, path, task)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        process.kill()
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+@pytest.mark.parametrize("kind", ["cider", "learnable", "supcon", "ce"])
+def test_two_processes_do_what_one_does(tmp_path, kind):
+    assert run_group(tmp_path, partial(three_steps, kind, tmp_path)) == [0, 0]
+    three_steps(kind, tmp_path)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
+    fresh = EvalModeNet(width=2, feat_dim=DIM, num_classes=CLASSES)
+    assert len(one["losses"]) == 3 and one.keys() == first.keys() == second.keys()
+    largest = 0.0
+    for name in one.keys() - {"losses"}:
+        assert torch.equal(first[name], second[name]), name
+        largest = max(largest, (first[name] - one[name]).abs().max().item())
+    for ours, theirs in ((first, one), (second, first)):
+        for mine, other in zip(ours["losses"], theirs["losses"], strict=True):
+            assert mine.keys() == other.keys()
+            largest = max(largest, *(abs(mine[name] - other[name]) for name in mine))
+    print(f"{kind}: largest difference {largest:.1e}")
+    assert largest < 1e-10
+    moved = one["model/encoder.conv1.weight"] - fresh.double().state_dict()["encoder.conv1.weight"]
+    assert moved.abs().max() > 1e-4
+    # The log is written by one process.
+    for name in ("folder1", "folder2"):
+        lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+
+
+def gather_small(path):
+    rank = distributed.rank()
+    rows = torch.arange(10.0).reshape(5, 2)  # of a global batch of 5 images, two here and three there
+    mine = slice(0, 2) if rank == 0 else slice(2, 5)
+    local = torch.cat([rows[mine], -rows[mine]]).requires_grad_()
+    gathered = distributed.gather_rows(local, 5, views=2)
+    assert torch.equal(gathered, torch.cat([rows, -rows]))
+    labels = distributed.gather_rows(torch.arange(5)[mine], 5)
+    assert torch.equal(labels, torch.arange(5))
+    weights = torch.arange(20.0).reshape(10, 2)
+    (gathered * weights).sum().backward()
+    # Twice the gradient of the own rows, of which DistributedDataParallel takes the mean over two processes.
+    assert torch.equal(local.grad, 2 * torch.cat([weights[:5][mine], weights[5:][mine]]))
+
+
+def agree(path):
+    rank = distributed.rank()
+    assert distributed.largest([7, 3][rank], torch.device("cpu")) == 7
+    assert distributed.from_main(lambda: {"rank": rank, "x": torch.ones(2)})["rank"] == 0
+    assert distributed.is_main() == (rank == 0)
+    with pytest.raises(UserError, match="--sync-bn works on GPUs only"):
+        distributed.wrap(nn.Linear(2, 2), torch.device("cpu"), sync_bn=True)
+
+    def refuse():
+        raise UserError("not there")
+
+    with pytest.raises(UserError if rank == 0 else SystemExit):
+        distributed.from_main(refuse)
+
+
+@pytest.mark.parametrize("task", [gather_small, agree])
+def test_collectives(tmp_path, task):
+    assert run_group(tmp_path, partial(task, tmp_path)) == [0, 0]
+
+
+def test_one_process_needs_no_group():
+    rows = torch.randn(4, 2)
+    assert distributed.gather_rows(rows, 2, views=2) is rows
+    assert distributed.from_main(lambda: 5) == 5 and distributed.largest(3, torch.device("cpu")) == 3
+    layer = nn.Linear(2, 2)
+    assert distributed.wrap(layer, torch.device("cpu"), sync_bn=True) is layer
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="SyncBatchNorm needs two GPUs")
+def test_sync_bn_gives_the_statistics_of_the_global_batch(tmp_path):
+    script = tmp_path / "sync_bn.py"
+    script.write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from utils.training import distributed\n"
+        "device = distributed.start(torch.device('cuda'))\n"
+        "layer = distributed.wrap(nn.BatchNorm1d(3).to(device), device, sync_bn=True)\n"
+        "rows = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))\n"
+        "layer(rows.chunk(2)[distributed.rank()].to(device))\n"
+        "assert torch.allclose(layer.module.running_mean.cpu(), 0.1 * rows.mean(0), atol=1e-6)\n"
+        "distributed.stop()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
+    subprocess.run([*TORCHRUN, str(script)], env=environment, check=True)
+
+
+def test_a_dead_process_ends_all_and_another_number_goes_on(tmp_path):
+    # The second process kills itself in the third epoch.
+    dying = tmp_path / "dying.py"
+    dying.write_text(
+        "import os, runpy, signal, sys\n"
+        "from utils.training.loop import Training\n"
+        "run_batch = Training._run_batch\n"
+        "def running(self, batch):\n"
+        "    if os.environ['RANK'] == '1' and self.epoch == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    run_batch(self, batch)\n"
+        "Training._run_batch = running\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [*TORCHRUN, str(dying), str(SCRIPT), *SMALL, "--checkpoints", str(tmp_path), "--print-freq", "1"]
+    died = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert died.returncode != 0
+    lines = [line for line in died.stdout.splitlines() if line.startswith("epoch")]
+    assert len(lines) == len(set(lines)) == 8, died.stderr  # each once: one process prints
+    state = checkpoint.load(folder(tmp_path) / "last.pt", checksum_required=True)
+    assert (state["epoch"], state["batch"]) == (2, 0)
+
+    alone = run(tmp_path, "--print-freq", "1")
+    assert alone.status == 0, alone.err
+    assert alone.out.startswith("epoch 3/4  batch 1/4")
+    assert [entry for name, entry in trained(tmp_path).items() if name.endswith("/step")] == [*range(1, 17)]

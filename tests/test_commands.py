@@ -1,0 +1,164 @@
+"""Whole commands as a user types them: the demo, official files, what goes wrong, and --help without network or GPU."""
+
+import json
+import re
+import sys
+
+import pytest
+import torch
+
+from models.cider import CIDERNet
+from tests.commands import REPOSITORY, python, run, shell
+from tests.data_files import write_cifar10, write_images
+from tests.golden_rules import fill_by_rule
+
+TRAIN_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("train_*.sh"))
+EVAL_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("eval_*.sh"))
+PYTHON_SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
+NO_NETWORK = """
+import runpy, socket, sys
+socket.socket.connect = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo, cut to one short epoch, run from another folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    short = ("--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "4")
+    return runs, shell("demo.sh", *short, cwd=runs, DEMO_RUNS=str(runs))
+
+
+def test_demo_prints_the_table_and_names_its_pictures(demo):
+    runs, done = demo
+    assert done.returncode == 0, done.stderr
+    assert "ID is the positive class" in done.stdout
+    for name in ("digits-6-9", "photographs", "uniform-noise", "gaussian-noise", "mean (4)"):
+        assert re.search(rf"^{re.escape(name)}\s+.*\d+\.\d\d", done.stdout, re.MULTILINE), name
+    named = re.findall(r"\S+\.png", done.stdout)
+    folder = runs / "digits" / "demo" / "eval_1"
+    assert {"histograms.png", "roc.png", "features_pca.png", "prototypes.png"} <= {
+        path.rsplit("/")[-1] for path in named
+    }
+    assert all((folder / path.rsplit("/")[-1]).stat().st_size > 0 for path in named)
+
+
+def test_demo_leaves_a_complete_run_folder(demo):
+    runs, _ = demo
+    folder = runs / "digits" / "demo"
+    for name in ("args.yaml", "env.json", "log.jsonl", "summary.csv", "last.pt", "checkpoint_1.pth.tar"):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "tb").iterdir())
+
+
+def test_the_same_demo_again_goes_straight_to_the_table(demo):
+    runs, first = demo
+    again = shell(
+        "demo.sh", "--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "4", DEMO_RUNS=str(runs)
+    )
+    assert again.returncode == 0, again.stderr
+    assert "epoch 1/1" in first.stdout and "epoch 1/1" not in again.stdout
+    assert "mean (4)" in again.stdout
+
+
+@pytest.mark.parametrize("script", TRAIN_SCRIPTS)
+def test_flags_of_train_scripts_parse(script):
+    done = shell(script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+@pytest.mark.parametrize("script", EVAL_SCRIPTS)
+def test_flags_of_eval_scripts_parse(script, tmp_path):
+    assert shell(script).returncode == 2
+    done = shell(script, "some_name", "--checkpoints", tmp_path)
+    assert done.returncode == 1
+    assert "some_name" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", PYTHON_SCRIPTS)
+def test_help_needs_no_network(script):
+    done = run(sys.executable, "-c", NO_NETWORK, REPOSITORY / script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+def test_missing_data_is_named_with_what_to_do(tmp_path):
+    done = shell("train_cider_cifar10.sh", "--id_loc", tmp_path / "nowhere", "--checkpoints", tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "CIFAR-10" in done.stderr and str(tmp_path / "nowhere") in done.stderr and "looked for" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--start-epoch", "3"], "--resume"),
+        (["--in-dataset", "MNIST"], "MNIST"),
+        (["--gpu", "0", "--device", "cpu"], "--gpu"),
+        (["--epochs", "3", "--warmup-epochs", "5"], "warm-up"),
+        (["--w", "minus"], "--w"),
+        (["--device", "cuda:7"], "cuda:7"),
+        (["--proto", "0.9"], "--proto"),
+    ],
+)
+def test_wrong_usage_is_one_message_with_status_2(arguments, said):
+    done = python("train_cider.py", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_dashes_and_underscores_are_the_same_flag(tmp_path):
+    spelled = ["--in_dataset", "digits", "--proto-m", "0.9", "--feat-dim=16", "--learning-rate", "0.1", "--id-loc", "x"]
+    done = python("train_cider.py", *spelled, "--resume", tmp_path / "missing.pt", "--checkpoints", tmp_path)
+    assert done.returncode == 1
+    assert "missing.pt" in done.stderr
+
+
+def official_file(path, key, prefix):
+    """A checkpoint as the official code writes it, with weights made by the rule of the golden values."""
+    model = CIDERNet(num_classes=10)
+    fill_by_rule(model.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    content = {
+        "epoch": 500,
+        key: {f"{prefix}{name}": value for name, value in model.state_dict().items()},
+        "opt_state_dict": {"state": {}, "param_groups": []},
+        "dis_state_dict": {
+            "prototypes": torch.nn.functional.normalize(torch.randn(10, 128, generator=generator), dim=1)
+        },
+        "uni_state_dict": {},
+    }
+    path.parent.mkdir(parents=True)
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize("key, prefix", [("state_dict", ""), ("model", "module.")])
+def test_official_checkpoint_is_evaluated(tmp_path, key, prefix):
+    official_file(tmp_path / "CIFAR-10" / "ckpt_c10" / "checkpoint_500.pth.tar", key, prefix)
+    write_cifar10(tmp_path / "data")
+    write_images(tmp_path / "photos", 7)
+    places = ["--checkpoints", tmp_path, "--id_loc", tmp_path / "data", "--ood_loc", tmp_path / "none"]
+    wanted = ["--ood-sets", f"mine={tmp_path / 'photos'}", "SVHN", "--no-plots", "--out", tmp_path / "out"]
+    done = shell("eval_ckpt_cifar10.sh", "ckpt_c10", "--epoch", "500", "--K", "5", *places, *wanted)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 500" in done.stdout and "mine" in done.stdout
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found["ood"]["mine"]["images"] == 7
+    assert "SVHN" in found["missing"]
+    assert found["id_accuracy"]["knn"] is not None and "fc" not in found["id_accuracy"]
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    done = python("eval_cider.py", "--ckpt", tmp_path / "none.pth.tar")
+    assert done.returncode == 1
+    assert "none.pth.tar" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ruff_is_clean():
+    for arguments in (["check"], ["format", "--check"]):
+        done = run(sys.executable, "-m", "ruff", *arguments, REPOSITORY)
+        assert done.returncode == 0, done.stdout

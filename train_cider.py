@@ -71,9 +71,8 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     method.add_argument(
         "--prototype-init",
         choices=("class-means", "simplex"),
-        default="class-means",
         help="class-means: of the ID training set (the paper). simplex: as far apart as can be, at random; in short "
-        "runs this keeps classes from sharing a prototype",
+        "runs this keeps classes from sharing a prototype (default: class-means; simplex for digits)",
     )
     network = train_options.add_network_options(parser)
     network.add_argument(

@@ -7,5 +7,5 @@ root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 set_up "$root/requirements.txt"
 runs=${DEMO_RUNS:-"$root/checkpoints"}
-"$PYTHON" "$root/train_cider.py" --in-dataset digits --device cpu --checkpoints "$runs" --name demo "$@"
+"$PYTHON" "$root/train_cider.py" --in-dataset digits --device cpu --channels-last --checkpoints "$runs" --name demo "$@"
 "$PYTHON" "$root/eval_cider.py" --in-dataset digits --device cpu --checkpoints "$runs" --name demo

@@ -14,6 +14,7 @@ _CONTRASTIVE: dict[str, dict[str, Any]] = {
         warmup_epochs=4,
         proto_m=0.95,
         w=2.0,
+        prototype_init="simplex",  # class means need most of a short run to come apart
         seed=4,
     ),
     "CIFAR-10": dict(model="resnet18", epochs=500, batch_size=512, learning_rate=0.5, proto_m=0.95, w=2.0, seed=4),
@@ -45,6 +46,7 @@ _CONTRASTIVE: dict[str, dict[str, Any]] = {
     ),
 }
 _COMMON = dict(
+    prototype_init="class-means",
     width=64,
     stem="cifar",
     pretrained=False,

@@ -85,3 +85,12 @@ def test_steps_take_effect_after_their_epoch() -> None:
 def test_unknown_warmup_is_refused() -> None:
     with pytest.raises(ValueError, match="choose from linear, reference, none"):
         learning_rate(0, 0, BATCHES, **settings(warmup="cosine"))
+
+
+def test_the_cosine_of_vos_changes_with_every_batch_and_ends_where_it_is_told() -> None:
+    vos = settings(base_lr=0.1, warmup="none", cosine_to=1e-6)
+    rates = [learning_rate(epoch, batch, BATCHES, **vos) for epoch in range(100) for batch in range(BATCHES)]
+    steps = 100 * BATCHES
+    expected = [1e-6 + (0.1 - 1e-6) * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
+    assert rates == pytest.approx(expected, rel=1e-9)
+    assert rates[-1] == pytest.approx(1e-6, rel=0.01)  # no collapse below it

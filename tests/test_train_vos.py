@@ -1,0 +1,247 @@
+"""train_vos.py: one step against its definition, resume, two processes against one, and the answers to mistakes."""
+
+import os
+import sys
+from collections import namedtuple
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from test_vos_network import official_wrn
+from torch import nn
+from training_runs import new_process
+
+import train_vos
+from models.vos import VOSNet
+from utils.data.order import outlier_generator
+from utils.errors import run_script
+from utils.outliers import ClassQueues, least_likely_gaussian_samples
+from utils.train_run import run_training
+from utils.training import checkpoint, distributed
+from utils.training.run_folder import RunFolder
+
+Batch = namedtuple("Batch", "images labels size epoch index")
+CLASSES, DIM = 3, 6
+SETTINGS = {"loss_weight": 0.1, "start_epoch": 1, "sample_from": 50, "select": 2, "seed": 5}
+SMALL = (
+    "--device cpu --width 4 --limit-train 60 --epochs 4 --batch-size 16 --start_epoch 2 --sample_number 5 "
+    "--select 2 --eval-freq 0 --print-freq 2 --save-every 1 --name run"
+).split()
+
+
+class EvalModeNet(VOSNet):
+    """Batch norm with fixed statistics, in which the rows of a batch do not see each other."""
+
+    def train(self, mode: bool = True) -> VOSNet:
+        return super().train(False)
+
+
+def small_model() -> VOSNet:
+    torch.manual_seed(0)
+    return EvalModeNet("resnet18", CLASSES, feat_dim=DIM, width=2).double().train()
+
+
+def batches() -> list[Batch]:
+    """Two epochs of two batches, the second of which can not be halved."""
+    draw = torch.Generator().manual_seed(1)
+    return [
+        Batch(torch.randn(n, 3, 8, 8, generator=draw).double(), torch.arange(n) % CLASSES, n, epoch, index)
+        for epoch in (0, 1)
+        for index, n in enumerate((8, 7))
+    ]
+
+
+def make_method(model: VOSNet, queues: ClassQueues):
+    outputs = distributed.wrap(train_vos.Outputs(model), torch.device("cpu"), sync_bn=False)
+    return train_vos.vos_method(outputs, model, queues, **SETTINGS)
+
+
+# ---- the step
+
+
+def test_a_step_is_the_paper_s_loss() -> None:
+    model, queues = small_model(), ClassQueues([9] * CLASSES, DIM).double()
+    method = make_method(model, queues)
+    first, _, third, _ = batches()
+    losses = next(method(first))
+    losses["loss"].backward()
+    assert losses["loss/uncertainty"] == 0
+    assert all(parameter.grad is None for parameter in model.uncertainty_parameters())
+    torch.testing.assert_close(losses["loss"], nn.functional.cross_entropy(model(first.images), first.labels))
+
+    losses = next(method(third))
+    losses["loss"].backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.uncertainty_parameters())
+    with torch.no_grad():
+        generator = outlier_generator(SETTINGS["seed"], third.epoch, third.index)
+        outliers = least_likely_gaussian_samples(*queues.statistics(), 50, 2, generator).flatten(0, 1)
+        cross_entropies = []
+        for logits, label in ((model(third.images), 1), (model.fc(outliers), 0)):
+            for row in logits:
+                score = sum(max(float(w), 0) * float(f.exp()) for w, f in zip(model.energy, row, strict=True))
+                cross_entropies.append(-model.logistic(torch.tensor([score]).double().log()).log_softmax(0)[label])
+        expected = torch.stack(cross_entropies).mean()
+    assert len(cross_entropies) == 8 + 2 * CLASSES
+    torch.testing.assert_close(losses["loss/uncertainty"], expected)
+    torch.testing.assert_close(losses["loss"], losses["loss/ce"] + 0.1 * losses["loss/uncertainty"])
+
+
+def four_steps(path: Path) -> None:
+    model, queues = small_model(), ClassQueues([9, 4, 2], DIM).double()
+    method = make_method(model, queues)
+    groups = [model.uncertainty_parameters(), [*model.encoder.parameters(), *model.bottleneck.parameters()]]
+    optimizer = torch.optim.SGD([*groups[0], *groups[1], *model.fc.parameters()], 0.1, 0.9)
+    rank, count = distributed.rank(), distributed.world_size()
+    for batch in batches():
+        share = slice(batch.size * rank // count, batch.size * (rank + 1) // count)
+        mine = batch._replace(images=batch.images[share], labels=batch.labels[share])
+        loss = next(method(mine))["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    torch.save({**model.state_dict(), **queues.state_dict(), "loss": loss.detach()}, path / f"{rank} of {count}.pt")
+
+
+def in_group(rank: int, path: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{path / 'meeting point'}", rank=rank, world_size=2)
+    four_steps(path)
+    dist.destroy_process_group()
+
+
+def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
+    processes = [new_process(in_group, (rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        process.kill()
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    four_steps(tmp_path)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
+    assert one["energy"].dtype == torch.float64
+    for name, value in one.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-10, msg=name)
+
+
+# ---- whole runs
+
+
+def train(checkpoints: Path, options: tuple[str, ...], stop_after_lines: int | None) -> None:
+    torch.set_num_threads(1)
+    sys.argv = ["train_vos.py", *SMALL, "--checkpoints", str(checkpoints), *options]
+    lines = 0
+    record = RunFolder.record
+
+    def recording(self, *args, **kwargs) -> None:
+        nonlocal lines
+        record(self, *args, **kwargs)
+        lines += 1
+        if lines == stop_after_lines:
+            os._exit(9)
+
+    RunFolder.record = recording
+    with open(checkpoints / "out.txt", "a") as out, redirect_stdout(out), redirect_stderr(out):
+        run_script(partial(run_training, train_vos.parse_arguments, train_vos.train))
+
+
+def train_in_process(checkpoints: Path, *options: str, stop_after_lines: int | None = None) -> tuple[int, str]:
+    checkpoints.mkdir(exist_ok=True)
+    process = new_process(train, (checkpoints, options, stop_after_lines))
+    process.start()
+    process.join(60)
+    return process.exitcode, (checkpoints / "out.txt").read_text()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights_and_queues(tmp_path: Path) -> None:
+    status, printed = train_in_process(tmp_path / "whole")
+    assert status == 0, printed
+    assert "Virtual outliers from epoch 3 of 4 on" in printed
+    assert "note: " not in printed  # ten images a class, queues of five
+    assert train_in_process(tmp_path / "killed", stop_after_lines=6)[0] == 9  # after a step with outliers
+    status, printed = train_in_process(tmp_path / "killed")
+    assert status == 0, printed
+    states = [checkpoint.load(tmp_path / name / "digits" / "run" / "last.pt") for name in ("whole", "killed")]
+    for module, tensors in states[0]["modules"].items():
+        assert all(torch.equal(value, states[1]["modules"][module][name]) for name, value in tensors.items())
+    assert states[0]["modules"]["queues"]["filled"].tolist() == [5] * 6
+
+    found = checkpoint.load_checkpoint(tmp_path / "whole" / "digits" / "run" / "checkpoint_4.pth.tar")
+    assert (found.method, found.epoch, type(found.model)) == ("vos", 4, VOSNet)
+    saved = states[0]["modules"]["model"]
+    assert torch.equal(found.model.energy, saved["energy"])
+    assert torch.equal(found.model.logistic.weight, saved["logistic.weight"])
+
+
+def test_small_classes_are_said_and_the_baseline_has_no_untrained_numbers(tmp_path: Path) -> None:
+    options = ("--epochs", "2", "--start_epoch", "1")
+    status, printed = train_in_process(tmp_path / "vos", *options, "--sample_number", "100", "--limit-train", "30")
+    assert status == 0, printed
+    assert "6 of 6 classes have fewer than --sample_number 100" in printed and "the smallest 5" in printed
+
+    status, printed = train_in_process(tmp_path / "ce", *options, "--loss-weight", "0")
+    assert status == 0 and "Virtual outliers" not in printed, printed
+    found = checkpoint.load_checkpoint(tmp_path / "ce" / "digits" / "run" / "checkpoint_2.pth.tar")
+    assert found.method == "ce" and found.model.energy is None
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_official_files_are_recognised(tmp_path: Path, prefix: str) -> None:
+    weights = official_wrn()
+    torch.save({prefix + name: value for name, value in weights.items()}, tmp_path / "epoch_99.pt")
+    found = checkpoint.load_checkpoint(tmp_path / "epoch_99.pt")
+    assert found.method == "vos" and found.model.config["arch"] == "wrn-40-2"
+    assert torch.equal(found.model.fc.weight, weights["fc.weight"])
+
+
+def test_a_singular_covariance_is_said_once(capsys: pytest.CaptureFixture) -> None:
+    note = train_vos.JitterNote()
+    for jitter in (0.0, 1e-3, 1e-2):
+        assert note({"loss": 1.0, "outliers/jitter": jitter}, 7) == {"loss": 1.0, "outliers/jitter": jitter}
+    assert capsys.readouterr().err.count("the covariance of the features is singular") == 1
+
+
+# ---- settings
+
+
+def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str):
+    monkeypatch.setattr(sys, "argv", ["train_vos.py", "--device", "cpu", *arguments])
+    return train_vos.parse_arguments()[0]
+
+
+def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = parsed(monkeypatch, "--in-dataset", "CIFAR-10")
+    found = {name: getattr(args, name) for name in (
+        "model", "epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "start_epoch", "sample_number",
+        "sample_from", "select", "loss_weight", "warmup", "cosine", "feat_dim", "droprate",
+    )}  # fmt: skip
+    assert found == {
+        "model": "wrn-40-2", "epochs": 100, "batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4,
+        "momentum": 0.9, "start_epoch": 40, "sample_number": 1000, "sample_from": 10_000, "select": 1,
+        "loss_weight": 0.1, "warmup": "none", "cosine": True, "feat_dim": None, "droprate": None,
+    }  # fmt: skip
+    assert args.name == "vos_wrn-40-2_seed1_trial0"
+    dense = parsed(monkeypatch, "--in-dataset", "CIFAR-100", "--model", "densenet-bc-100-12", "--loss-weight", "0")
+    assert dense.weight_decay == 1e-4 and dense.name.startswith("ce_densenet-bc-100-12_")
+
+
+@pytest.mark.parametrize(("arguments", "reason"), [
+    (["--epochs", "10", "--start_epoch", "10"], "leaves none of --epochs 10"),
+    (["--epochs", "1"], "--loss_weight 0 trains without any"),
+    (["--start_epoch", "0"], "at least 1"),
+    (["--select", "5", "--sample-from", "4"], "--select 5 of --sample_from 4"),
+    (["--model", "wrn-28-10", "--stem", "imagenet"], "not wrn-28-10"),
+    (["--model", "vgg16"], "invalid choice"),
+])  # fmt: skip
+def test_impossible_settings_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], reason: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        parsed(monkeypatch, *arguments)
+    assert exit_status.value.code == 2 and reason in capsys.readouterr().err

@@ -12,7 +12,8 @@ from utils.evaluation.scores import knn_score, knn_scores, knn_search, majority_
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles so small that a search crosses many of them."""
-    monkeypatch.setattr(scores, "TILE", {"cpu": (7, 50)})
+    monkeypatch.setattr(scores, "TILE_QUERIES", 7)
+    monkeypatch.setattr(scores, "TILE_BANK_ROWS", 50)
     monkeypatch.setattr(scores, "QUERY_BLOCK", 16)
 
 

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 ArrayLike = Tensor | np.ndarray
 
-# Sizes of one distance tile (queries x bank rows); on a CPU it stays in the cache between product and selection.
-TILE = {"cpu": (512, 8192), "cuda": (4096, 65536)}
+# Distances are found in tiles of queries x bank rows; large ones were the fastest, and these bound the memory.
+TILE_QUERIES = 1024
+TILE_BANK_ROWS = 65536
+TILE_BANK_VALUES = 2**25
 QUERY_BLOCK = 16384
 # A search in float32 is repeated in float64 for the rows where rounding might exceed this share of the distance.
 RELATIVE_ERROR = 1e-5
@@ -123,9 +125,8 @@ def _mean_row(bank: Tensor) -> Tensor:
 def _search(bank: Tensor, queries: Tensor, ks: tuple[int, ...], center: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (N, len(ks)) and sorted indices (N, max(ks)) in the precision of `queries`."""
     k = max(ks)
-    query_rows, bank_rows = TILE.get(queries.device.type, TILE["cpu"])
-    bank_rows = max(bank_rows, 4 * k)
-    tiles = (queries - center.to(queries.dtype)).split(query_rows)
+    bank_rows = max(min(TILE_BANK_ROWS, TILE_BANK_VALUES // bank.shape[1]), 4 * k)
+    tiles = (queries - center.to(queries.dtype)).split(TILE_QUERIES)
     best: list[tuple[Tensor, Tensor] | None] = [None] * len(tiles)
     with _full_precision(queries.device.type):
         for start in range(0, len(bank), bank_rows):

@@ -59,7 +59,7 @@ def test_under_torchrun_the_command_is_torchrun_again(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setattr(sys, "argv", ["train.py"])
     assert shlex.split(command_to_go_on())[3:] == [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=4", "train.py",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4", "train.py",
     ]  # fmt: skip
     assert os.getcwd() in command_to_go_on()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from utils.data.augment import Plain
-from utils.data.images import FileImages, ImageSet, TensorImages, read_image
+from utils.data.images import FileImages, ImageSet, TensorImages, leave_process_group, read_image
 from utils.data.order import batch_generator, epoch_order, image_generator
 from utils.errors import UserError
 
@@ -91,6 +91,7 @@ class TrainBatches:
                 num_workers=workers,
                 persistent_workers=workers > 0,
                 collate_fn=_collate_or_fault,
+                worker_init_fn=leave_process_group,
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator(),  # the default one would be advanced with every epoch
             )

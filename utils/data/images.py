@@ -126,6 +126,7 @@ class FileImages(ImageSet):
             batch_size=batch_size,
             num_workers=workers,
             collate_fn=_collate_or_fault,
+            worker_init_fn=leave_process_group,
             pin_memory=device.type == "cuda",
         )
         for batch in loader:
@@ -154,6 +155,14 @@ def read_image(path: str | Path) -> Image.Image:
     except UnreadableImage as error:
         raise UserError(f"an image cannot be read: {error}\n  file       : {path}\n"
                         f"  do         : replace or remove it, and start again") from error
+
+
+def leave_process_group(worker: int) -> None:
+    """In a loader process: do not get the Ctrl-C or SIGTERM that a terminal or shell sends to the whole group.
+
+    The main process finishes its step and saves, for which it needs the loaders; they end when it does.
+    """
+    os.setpgrp()
 
 
 def decoding_threads() -> int:

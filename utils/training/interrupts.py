@@ -44,5 +44,6 @@ def command_to_go_on() -> str:
             kept.append(argument)
     launcher = [sys.executable]
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        launcher += ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
+        processes = f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"
+        launcher += ["-m", "torch.distributed.run", "--standalone", processes]
     return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*launcher, *kept])}"

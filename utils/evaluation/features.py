@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,29 +81,50 @@ def extract(
 
 
 @torch.inference_mode()
-def _forward(model: nn.Module, image_set: Any, mean: Sequence[float], std: Sequence[float], device: torch.device,
-             batch_size: int, amp: str, channels_last: bool, workers: int) -> dict[str, Tensor]:
+def outputs_of(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str,
+    amp: str = "off",
+    channels_last: bool = False,
+) -> Iterator[dict[str, Tensor]]:
+    """Yield `model.outputs` in eval mode for each (B, 3, S, S) uint8 batch on `device`; arguments as in `extract`."""
+    device = torch.device(device)
     # (x / 255 - mean) / std as one multiplication and one addition.
     scale = 1 / (255 * torch.tensor(std, device=device).view(3, 1, 1))
     shift = -torch.tensor(mean, device=device).view(3, 1, 1) * 255 * scale
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    arrays: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
     try:
-        start = 0
-        with tqdm(total=len(image_set), desc=image_set.name, unit="img", leave=False, disable=None) as progress:
-            for images in image_set.batches(batch_size, device, workers):
-                x = torch.addcmul(shift, images.float(), scale).contiguous(memory_format=layout)
-                with torch.autocast(device.type, dtype=AMP_TYPES[amp], enabled=amp != "off"):
-                    outputs = model.outputs(x)
-                _store(arrays, outputs, start, len(image_set))
-                start += len(images)
-                progress.update(len(images))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        for images in batches:
+            x = torch.addcmul(shift, images.float(), scale).contiguous(memory_format=layout)
+            with torch.autocast(device.type, dtype=AMP_TYPES[amp], enabled=amp != "off"):
+                outputs = model.outputs(x)
+            yield outputs
     finally:
         model.train(was_training)
+
+
+@torch.inference_mode()
+def _forward(model: nn.Module, image_set: Any, mean: Sequence[float], std: Sequence[float], device: torch.device,
+             batch_size: int, amp: str, channels_last: bool, workers: int) -> dict[str, Tensor]:
+    arrays: dict[str, Tensor] = {}
+    start = 0
+    batches = image_set.batches(batch_size, device, workers)
+    with tqdm(total=len(image_set), desc=image_set.name, unit="img", leave=False, disable=None) as progress:
+        for outputs in outputs_of(
+            model, batches, mean=mean, std=std, device=device, amp=amp, channels_last=channels_last
+        ):
+            _store(arrays, outputs, start, len(image_set))
+            count = len(next(iter(outputs.values())))
+            start += count
+            progress.update(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return arrays
 
 

@@ -37,15 +37,15 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike) -> dict[str, float]
     }
 
 
-def recall_threshold(id_scores: ArrayLike) -> float:
-    """The ID score at which the share of ID images accepted (score >= threshold) is closest to 0.95.
+def recall_threshold(id_scores: ArrayLike, recall: float = ID_RECALL) -> float:
+    """The ID score at which the share of ID images accepted (score >= threshold) is closest to `recall`.
 
     Raises:
         ValueError: no scores, or scores that are not finite.
     """
     scores = _checked(id_scores, "ID")
     accepted, _ = _accepted_counts(scores, scores[:0])
-    return float(np.unique(scores)[::-1][_closest_lowest(accepted / len(scores))])
+    return float(np.unique(scores)[::-1][_closest_lowest(accepted / len(scores), recall)])
 
 
 def roc_curve(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +128,10 @@ def _accepted_counts(positive: np.ndarray, negative: np.ndarray) -> tuple[np.nda
     return counts.cumsum(), others.cumsum()
 
 
-def _closest_lowest(recall: np.ndarray) -> int:
-    """Index of the recall closest to 0.95; of equally close ones the last, but nothing after all ID are accepted."""
+def _closest_lowest(recall: np.ndarray, wanted: float = ID_RECALL) -> int:
+    """Index of the recall closest to `wanted`; of equally close ones the last, but none after all ID are accepted."""
     recall = recall[: np.searchsorted(recall, 1.0) + 1]
-    return len(recall) - 1 - int(np.abs(recall - ID_RECALL)[::-1].argmin())
+    return len(recall) - 1 - int(np.abs(recall - wanted)[::-1].argmin())
 
 
 def _average_precision(true_positives: np.ndarray, false_positives: np.ndarray) -> float:

@@ -119,7 +119,7 @@ class TrainRun:
             cosine_to: see `learning_rate`.
             late: parameters of these modules whose first gradient comes later than that of the others.
         """
-        args = self.args
+        args, data = self.args, self.data
         modules = {"model": model, **(others or {})}
         Training(
             modules=modules,
@@ -147,8 +147,9 @@ class TrainRun:
                 prototypes(),
                 method=name,
                 epoch=epoch,
-                args=self.plain_args,
-                class_names=self.data.class_names,
+                # What a new image must be made into before the network can look at it.
+                args={**self.plain_args, "input": {"size": data.size, "mean": data.mean, "std": data.std}},
+                class_names=data.class_names,
             ),
             amp=args.amp,
             print_freq=args.print_freq,

@@ -1,0 +1,219 @@
+"""Tell images that are out-of-distribution (OOD) from in-distribution (ID) ones with a trained checkpoint.
+
+    python detect.py --ckpt FILE --images photos/                        at the threshold that 95 % of ID images reach
+    python detect.py --ckpt FILE --images photos/ --csv scores.csv --sheet sheet.png
+    python detect.py --ckpt FILE --fit id_images/ --images photos/       for a checkpoint that was not evaluated here
+
+eval_cider.py stores beside the checkpoint what this needs; --fit makes it from a folder of ID images. No training data
+is needed after that. Larger scores = more in-distribution. The exit status is 0 also where OOD images were found.
+"""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from utils import options
+from utils.data.image_folder import Listing, list_images, other_files_note, shown
+from utils.detection import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
+from utils.detector import Detector, load_detector
+from utils.errors import UserError, run_script
+from utils.evaluation.reference import reference_path, save_reference
+from utils.fit_reference import fit_reference
+from utils.training.checkpoint import load_checkpoint
+
+# So many images or fewer are listed on the console, too.
+LISTED = 20
+# A threshold from fewer images is a rough guess.
+FEW_ID_IMAGES = 50
+
+
+def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
+    """The command line, checked as far as that needs no file."""
+    parser = options.OptionParser(description=__doc__)
+    parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint, ours or an official one")
+    parser.add_argument(
+        "--images", type=Path, metavar="PATH", help="a folder of images, with folders inside or not, or one image"
+    )
+    decision = parser.add_argument_group("what counts as ID")
+    either = decision.add_mutually_exclusive_group()
+    either.add_argument(
+        "--id-recall",
+        type=options.fraction,
+        default=0.95,
+        metavar="R",
+        help="threshold that this share of ID images reaches, none of which was trained on or compared "
+        "with. Higher lets more OOD pass (default: 0.95)",
+    )
+    either.add_argument("--threshold", type=float, metavar="S", help="images that score at least S are ID")
+    output = parser.add_argument_group("output")
+    output.add_argument("--csv", type=Path, metavar="FILE", help=f"one line an image: {', '.join(CSV_COLUMNS)}")
+    output.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE.png",
+        help="contact sheet: pictures sorted by score, ID in green frames, OOD in red ones",
+    )
+    output.add_argument(
+        "--sheet-images",
+        type=options.positive_int,
+        default=72,
+        metavar="N",
+        help="at most so many on the sheet, spread evenly over the ranking (default: 72)",
+    )
+    fit = parser.add_argument_group("reference statistics")
+    fit.add_argument(
+        "--fit",
+        type=Path,
+        metavar="FOLDER",
+        help="make them from ID images, four fifths to compare with and a fifth for the threshold; they "
+        "are stored, so this is needed once",
+    )
+    fit.add_argument(
+        "--K",
+        type=options.positive_int,
+        help="with --fit: neighbour whose distance counts (default: 10; the paper has 100 for the 50,000 "
+        "images of CIFAR-10)",
+    )
+    fit.add_argument("--seed", type=int, help="with --fit: draws the fifth that is held out (default: 0)")
+    fit.add_argument(
+        "--reference", type=Path, metavar="FILE", help="where the statistics are (default: beside the checkpoint)"
+    )
+    options.add_device_options(parser)
+    parser.add_argument(
+        "-b",
+        "--batch-size",
+        type=options.positive_int,
+        default=128,
+        metavar="N",
+        help="images per forward pass (default: 128)",
+    )
+    args = parser.parse_args()
+    _check(parser, args)
+    return args, options.choose_device(parser, args)
+
+
+def _check(parser: options.OptionParser, args: argparse.Namespace) -> None:
+    if args.images is None and args.fit is None:
+        parser.error("give --images PATH, or --fit FOLDER, or both")
+    if args.images is None and (args.csv or args.sheet):
+        parser.error("--csv and --sheet are about --images PATH")
+    if args.fit is None and (args.K or args.seed is not None):
+        parser.error("--K and --seed belong to --fit")
+    if args.sheet and args.sheet.suffix.lower() != ".png":
+        parser.error(f"--sheet writes a PNG: {args.sheet} should end in .png")
+    for flag, path in (("--csv", args.csv), ("--sheet", args.sheet)):
+        if path and path.is_dir():
+            parser.error(f"{flag} {path} is a folder; give the name of a file")
+
+
+def find_images(path: Path) -> Listing:
+    """The image that `path` is, or the images below it.
+
+    Raises:
+        UserError: there are none.
+    """
+    if path.is_file():
+        return Listing((path,), ())
+    listing = list_images(path)
+    if not listing.paths:
+        raise UserError(
+            f"no images found.\n  looked for : {shown(path)}/**/*.jpg, .png, ...\n"
+            f"  there are  : {len(listing.others)} files of other kinds\n  do         : check the path"
+        )
+    return listing
+
+
+def fit(args: argparse.Namespace, device: torch.device) -> None:
+    """Make the reference statistics from --fit and store them."""
+    checkpoint = load_checkpoint(args.ckpt)
+    place = args.reference or reference_path(args.ckpt)
+    reference, notes = fit_reference(
+        checkpoint,
+        args.fit,
+        k=args.K or 10,
+        seed=args.seed or 0,
+        device=device,
+        batch_size=args.batch_size,
+        amp=args.amp,
+        channels_last=args.channels_last,
+        workers=args.workers,
+    )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    try:
+        save_reference(place, reference)
+    except OSError as error:
+        raise UserError(
+            f"the statistics could not be written: {error}\n  do         : pass --reference FILE"
+        ) from error
+    print(
+        f"Fitted {reference.shown_score} to {args.fit}: {len(reference.bank):,} images to compare with, "
+        f"{len(reference.id_scores):,} held out for the threshold; written to {place}"
+    )
+
+
+def described_threshold(args: argparse.Namespace, detector: Detector, threshold: float) -> str:
+    """The threshold and where it comes from."""
+    if args.threshold is not None:
+        return f"threshold {threshold:.6g} (given)"
+    reference = detector.reference
+    images = f"{len(reference.id_scores):,} images of {reference.source}"
+    return f"threshold {threshold:.6g}, which {100 * args.id_recall:g} % of {images} reach"
+
+
+def report(args: argparse.Namespace, results: Results, detector: Detector) -> None:
+    """Print the summary and write what was asked for."""
+    threshold = detector.threshold(args.id_recall) if args.threshold is None else args.threshold
+    total, accepted = len(results.images), sum(each.score >= threshold for each in results.images)
+    how = f"{detector.reference.shown_score} score, larger = more ID; {described_threshold(args, detector, threshold)}"
+    if total <= LISTED:
+        print(as_lines(results, threshold))
+    for fault in results.faults:
+        print(f"not readable: {shown(fault.path)} ({fault.reason})", file=sys.stderr)
+    unread = f", {len(results.faults):,} not readable" if results.faults else ""
+    share = 100 * (total - accepted) / total
+    found = f"{total:,} images: {accepted:,} ID, {total - accepted:,} OOD ({share:.1f} %){unread}"
+    print(f"{found}\n{how}")
+    try:
+        if args.csv:
+            write_csv(args.csv, results, threshold)
+            print(f"Written: {args.csv}")
+        if args.sheet:
+            draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}  {found}", subtitle=how)
+            print(f"Written: {args.sheet}")
+    except OSError as error:
+        raise UserError(f"the results could not be written: {error}\n  do         : pass another FILE") from error
+
+
+def main() -> None:
+    """Fit where asked for, then score the images and report."""
+    args, device = parse_arguments()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    listing = find_images(args.images) if args.images else None
+    if args.fit:
+        fit(args, device)
+    if listing is None:
+        return
+    detector = load_detector(
+        args.ckpt,
+        reference=args.reference,
+        device=device,
+        amp=args.amp,
+        channels_last=args.channels_last,
+        batch_size=args.batch_size,
+    )
+    if args.threshold is None and len(detector.reference.id_scores) < FEW_ID_IMAGES:
+        print(
+            f"warning: the threshold comes from {len(detector.reference.id_scores)} images only and is a rough one",
+            file=sys.stderr,
+        )
+    for note in other_files_note(str(args.images), listing.others):
+        print(f"note: {note}", file=sys.stderr)
+    report(args, examine_files(detector, listing.paths, batch_size=args.batch_size, threads=args.workers), detector)
+
+
+if __name__ == "__main__":
+    run_script(main)

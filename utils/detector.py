@@ -1,0 +1,198 @@
+"""A trained checkpoint as a detector of your own images: load_detector(FILE).score(images)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.data.decode import resize_center_crop, to_rgb
+from utils.data.images import read_image
+from utils.errors import UserError
+from utils.evaluation.features import outputs_of
+from utils.evaluation.reference import SCORE_OF_METHOD, SCORERS, Reference, load_reference, reference_path
+from utils.evaluation.scores import majority_vote
+from utils.training.checkpoint import Checkpoint, load_checkpoint
+
+# Of the paper; files of the official code do not say theirs.
+DEFAULT_TEMPERATURE = 0.1
+
+ImageLike = Image.Image | str | Path
+
+
+class Findings(NamedTuple):
+    """What a detector says about N images.
+
+    scores: (N,) float32, larger = more in-distribution.
+    classes: (N,) int64 nearest class, or None where neither prototypes nor labels of the bank are known.
+    probabilities: (N,) of that class under CIDER's vMF mixture, or None without prototypes.
+    """
+
+    scores: Tensor
+    classes: Tensor | None
+    probabilities: Tensor | None
+
+
+class Detector:
+    """Scores images with a trained network and the reference statistics of its ID data; made by `load_detector`.
+
+    Attributes:
+        reference: the statistics; `reference.id_scores` are scores of ID images that are not in its bank.
+        class_names: of the ID classes; numbers where nobody has named them.
+        size: side in pixels that images are resized to.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        reference: Reference,
+        *,
+        device: torch.device | str = "cpu",
+        amp: str = "off",
+        channels_last: bool = False,
+        batch_size: int = 128,
+    ) -> None:
+        self.reference = reference
+        self.size = reference.size
+        count = checkpoint.model.config["num_classes"]
+        self.class_names = reference.class_names or tuple(f"class {number}" for number in range(count))
+        self._device = torch.device(device)
+        self._settings = {"amp": amp, "channels_last": channels_last}
+        self._batch_size = batch_size
+        self._model = checkpoint.model.to(self._device)
+        if channels_last:
+            self._model.to(memory_format=torch.channels_last)
+        self._bank = reference.bank.to(self._device)
+        self._labels = None if reference.bank_labels is None else reference.bank_labels.to(self._device)
+        self._prototypes = None
+        if checkpoint.prototypes is not None:
+            self._prototypes = F.normalize(checkpoint.prototypes, dim=1).to(self._device)
+        self._temperature = float(checkpoint.args.get("temp", DEFAULT_TEMPERATURE))
+
+    def score(self, images: Tensor | ImageLike | Sequence[ImageLike]) -> Tensor:
+        """Scores of images, larger = more in-distribution.
+
+        Args:
+            images: (N, 3, H, W) uint8, RGB; or a list of PIL images or paths; or one of these. All are brought to the
+                size that the network was trained with, as in the evaluation.
+        Returns:
+            (N,) float32 on the CPU.
+        Raises:
+            ValueError: a tensor of another type or shape.
+            UserError: a file that cannot be read.
+        """
+        return self.examine(images).scores
+
+    def examine(self, images: Tensor | ImageLike | Sequence[ImageLike]) -> Findings:
+        """Scores, nearest classes and their probabilities; arguments and errors as in `score`."""
+        if isinstance(images, (Image.Image, str, Path)):
+            images = [images]
+        if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
+            raise ValueError(f"expected (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
+        reference = self.reference
+        outputs = outputs_of(
+            self._model,
+            self._batches(images),
+            mean=reference.mean,
+            std=reference.std,
+            device=self._device,
+            **self._settings,
+        )
+        found = [self._examine_batch(each) for each in outputs]
+        if not found:
+            return Findings(torch.empty(0), None, None)
+        return Findings(*(None if part[0] is None else torch.cat(part).cpu() for part in zip(*found, strict=True)))
+
+    def threshold(self, id_recall: float = 0.95) -> float:
+        """The score that this share of ID images reaches which are not in the bank; an image that reaches it is ID."""
+        return self.reference.threshold(id_recall)
+
+    def _batches(self, images: Tensor | Sequence[ImageLike]) -> Iterator[Tensor]:
+        for start in range(0, len(images), self._batch_size):
+            some = images[start : start + self._batch_size]
+            if not isinstance(some, Tensor) or some.shape[2:] != (self.size, self.size):
+                some = torch.stack([torch.from_numpy(resize_center_crop(_rgb(image), self.size)) for image in some])
+            yield some.to(self._device)
+
+    def _examine_batch(self, outputs: dict[str, Tensor]) -> Findings:
+        scores, neighbours = SCORERS[self.reference.score](outputs, self._bank, self.reference.k)
+        broken = int((~scores.isfinite()).sum())
+        if broken:
+            raise UserError(
+                f"the network's output is not finite for {broken:,} of {len(scores):,} images\n"
+                "  do         : use --amp off; if that does not help, the checkpoint is of a run that failed"
+            )
+        if self._prototypes is not None:
+            # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau).
+            probabilities = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
+            return Findings(scores.float(), *reversed(probabilities.max(1)))
+        if neighbours is not None and self._labels is not None:
+            return Findings(scores.float(), majority_vote(self._labels, neighbours), None)
+        return Findings(scores.float(), None, None)
+
+
+def load_detector(
+    path: str | Path,
+    *,
+    reference: str | Path | None = None,
+    device: torch.device | str | None = None,
+    amp: str = "off",
+    channels_last: bool = False,
+    batch_size: int = 128,
+) -> Detector:
+    """A checkpoint with the reference statistics that its evaluation has stored beside it, ready to score images.
+
+    Args:
+        path: checkpoint file, of this repository or of the official code.
+        reference: file of the statistics; None for the place beside the checkpoint.
+        device: None for a GPU where there is one.
+        amp: "off", "bf16" or "fp16".    batch_size: images per forward pass.
+    Raises:
+        UserError: either file is missing or damaged, or they do not belong together.
+    """
+    checkpoint = load_checkpoint(path)
+    place = reference_path(checkpoint.path) if reference is None else Path(reference)
+    if not place.is_file():
+        raise UserError(
+            f"{checkpoint.path} has no reference statistics to compare images with.\n"
+            f"  looked for : {place}\n"
+            f"  get them by: python eval_cider.py --ckpt {checkpoint.path}\n"
+            f"  or         : python detect.py --ckpt {checkpoint.path} --fit FOLDER_OF_ID_IMAGES"
+        )
+    found = load_reference(place)
+    check_match(checkpoint, found, place)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Detector(checkpoint, found, device=device, amp=amp, channels_last=channels_last, batch_size=batch_size)
+
+
+def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> None:
+    """Raise a UserError unless the statistics were made with this very checkpoint file."""
+    if reference.checkpoint_sha256 != checkpoint.sha256:
+        raise UserError(
+            f"{place} belongs to another checkpoint than {checkpoint.path}\n"
+            f"  do         : python eval_cider.py --ckpt {checkpoint.path}   (or detect.py --fit) makes it anew"
+        )
+    dim = checkpoint.model.embedding_dim
+    if reference.bank.shape[1] != dim:
+        raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
+
+
+def score_of(checkpoint: Checkpoint) -> str:
+    """Name of the score for a checkpoint's method."""
+    if checkpoint.method not in SCORE_OF_METHOD:
+        raise UserError(
+            f"{checkpoint.path} was trained by {checkpoint.method!r}; detectors are known for "
+            f"{', '.join(SCORE_OF_METHOD)}"
+        )
+    return SCORE_OF_METHOD[checkpoint.method]
+
+
+def _rgb(image: ImageLike | Tensor) -> Image.Image:
+    if isinstance(image, Tensor):
+        return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+    return to_rgb(image) if isinstance(image, Image.Image) else read_image(image)

@@ -1,0 +1,125 @@
+"""Reference statistics for a checkpoint from any folder of ID images: what `detect.py --fit` does."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from utils.data import cifar
+from utils.data.class_folders import split_rows
+from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD
+from utils.data.image_folder import list_images, load_files, other_files_note
+from utils.detector import score_of
+from utils.errors import UserError
+from utils.evaluation.features import extract
+from utils.evaluation.reference import Reference, make_reference
+from utils.training.checkpoint import Checkpoint
+
+
+class InputFormat(NamedTuple):
+    """How a network wants its images: size of a side, mean and standard deviation of the channels on 0..1."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def input_format(checkpoint: Checkpoint) -> InputFormat:
+    """Size and normalisation that a checkpoint was trained with.
+
+    Our files say it. Official ones do not: there the stem tells CIFAR from ImageNet.
+
+    Raises:
+        UserError: a file of this repository that does not say it.
+    """
+    args = checkpoint.args
+    if "input" in args:
+        said = args["input"]
+        return InputFormat(int(said["size"]), tuple(said["mean"]), tuple(said["std"]))
+    trained_on = args.get("in_dataset")
+    if trained_on in ("digits", "folder"):
+        raise UserError(
+            f"{checkpoint.path} does not say how its images were normalised\n"
+            f"  do         : python eval_cider.py --ckpt {checkpoint.path}, which makes the statistics as well"
+        )
+    if checkpoint.model.config["stem"] == "imagenet":
+        return InputFormat(IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD)
+    return InputFormat(cifar.SIZE, cifar.MEAN, cifar.STD)
+
+
+def fit_reference(
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    k: int,
+    seed: int,
+    device: torch.device,
+    batch_size: int,
+    amp: str,
+    channels_last: bool,
+    workers: int,
+) -> tuple[Reference, tuple[str, ...]]:
+    """Statistics of the images below `folder`: four fifths become the bank, a fifth drawn with `seed` is held out.
+
+    Where the folder has one folder for each class of the checkpoint, the fifth is one of each class.
+
+    Returns:
+        the statistics, and notes for the user.
+    Raises:
+        UserError: no images, or fewer than k + 1.
+    """
+    wanted = input_format(checkpoint)
+    listing = list_images(folder)
+    if len(listing.paths) < k + 1:
+        raise UserError(
+            f"{len(listing.paths)} images are too few to fit a detector with K = {k}.\n"
+            f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
+        )
+    # An image that lies in no folder of a class has ".".
+    classes = [str(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
+    names = _class_names(classes, checkpoint)
+    labels = torch.tensor([names.index(name) for name in classes]) if names else None
+    images = load_files(
+        str(folder), listing.paths, wanted.size, labels, notes=other_files_note(str(folder), listing.others)
+    )
+    groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
+    bank, held_out = split_rows(groups, seed)
+    features_of = partial(
+        extract,
+        checkpoint.model.to(device),
+        mean=wanted.mean,
+        std=wanted.std,
+        device=device,
+        batch_size=batch_size,
+        amp=amp,
+        channels_last=channels_last,
+        workers=workers,
+    )
+    reference = make_reference(
+        score_of(checkpoint),
+        features_of(images.subset(bank)),
+        features_of(images.subset(held_out)),
+        k=k,
+        source=f"the held-out fifth of {folder}",
+        class_names=checkpoint.class_names or names,
+        mean=wanted.mean,
+        std=wanted.std,
+        size=wanted.size,
+        checkpoint_sha256=checkpoint.sha256,
+        device=device,
+    )
+    return reference, images.notes
+
+
+def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Class names in the network's order, where `folders` are the classes of the checkpoint; else none.
+
+    A file of the official code names no classes. As many folders as it has classes are taken for them in the order of
+    their names, in which torchvision numbers class folders.
+    """
+    found = sorted(set(folders))
+    if checkpoint.class_names:
+        return checkpoint.class_names if set(found) <= set(checkpoint.class_names) else ()
+    return tuple(found) if "." not in found and len(found) == checkpoint.model.config["num_classes"] else ()

@@ -1,11 +1,11 @@
-"""Evaluate a CIDER checkpoint, of this repository or of the official code: scores, metrics, tables, plots.
+"""Evaluate a CIDER or VOS checkpoint, of this repository or of the official code: scores, metrics, tables, plots.
 
     python eval_cider.py --in-dataset digits --name demo                     the last checkpoint of a run
     python eval_cider.py --in-dataset CIFAR-10 --name ckpt_c10 --epoch 500   checkpoints/CIFAR-10/ckpt_c10/
     python eval_cider.py --ckpt checkpoint_500.pth.tar --in-dataset CIFAR-10 --ood-sets SVHN dtd mine=photos/
 
-The score is minus the squared distance to the K-th nearest ID training image, on L2-normalised penultimate features:
-larger = more in-distribution, and ID is the positive class.
+Larger scores = more in-distribution, and ID is the positive class. CIDER is scored by minus the squared distance to the
+K-th nearest ID training image, on L2-normalised penultimate features; VOS by minus the energy of its logits.
 """
 
 import argparse
@@ -19,23 +19,28 @@ from typing import Any
 
 import torch
 
+from models.vos import VOSNet
 from utils import options
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.data.ood_sets import MissingSet, default_ood_sets, load_ood
 from utils.errors import UserError, run_script
 from utils.evaluation import report, tables
-from utils.evaluation.evaluation import Evaluation, evaluate_knn
+from utils.evaluation.evaluation import Evaluation, evaluate_knn, evaluate_logits
 from utils.evaluation.features import Features, extract
+from utils.evaluation.logit_scores import LOGIT_SCORES, LogitScore, logit_score
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.tables import Missing, Row, Table
 from utils.files import REPOSITORY
 from utils.training.checkpoint import Checkpoint, load_checkpoint
 from utils.training.run_folder import environment
 
-# Neighbours for the KNN score: the paper's, 0.2 % of the training images of CIFAR-10 and 0.6 % of CIFAR-100; so digits has 5.
+# Neighbours for the KNN score: the paper's on its sets, 0.2 to 0.6 % of the training images; so digits has 5.
 DEFAULT_K = {"digits": 5, "CIFAR-10": 100, "CIFAR-100": 300, "ImageNet-100": 300, "folder": 10}
-METHOD_NAMES = {"cider": "CIDER", "supcon": "SupCon", "ce": "Cross-entropy"}
+METHOD_NAMES = {"cider": "CIDER", "supcon": "SupCon", "ce": "Cross-entropy", "vos": "VOS"}
+ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
+
+CLASSIFIERS = ("ce", "vos")  # methods that train the network's classifier
 
 
 def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
@@ -54,7 +59,9 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     ood.add_argument("--ood-sets", nargs="+", metavar="SET",
                      help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table)")
     score = parser.add_argument_group("score")
-    score.add_argument("--score", choices=("knn",), default="knn", help="how images are scored (default: knn)")
+    score.add_argument("--score", choices=("knn", *LOGIT_SCORES),
+                       help="how images are scored. sigmoid-energy and logistic use what VOS trains beside the "
+                            "classifier (default: energy for the networks of train_vos.py, as in its paper; else knn)")
     score.add_argument("--K", type=options.positive_int,
                        help="neighbour whose distance counts. The paper uses 100 on CIFAR-10, 300 on CIFAR-100 and "
                             "ImageNet-100; digits has 5 and folder 10 here")
@@ -203,10 +210,35 @@ def extract_all(
     return features_of(data.train), features_of(data.test), others
 
 
-def make_table(checkpoint: Checkpoint, data: IDData, ood: OODSets, evaluation: Evaluation) -> Table:
+def chosen_score(args: argparse.Namespace, checkpoint: Checkpoint) -> LogitScore | None:
+    """The score on logits that was asked for or is usual for the network; None for KNN.
+
+    Raises:
+        UserError: the checkpoint can not give it.
+    """
+    name = args.score or ("energy" if isinstance(checkpoint.model, VOSNet) else "knn")
+    trained = checkpoint.method in CLASSIFIERS
+    return None if name == "knn" else logit_score(name, checkpoint.model, classifier_is_trained=trained)
+
+
+def evaluate(args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets,
+             score: LogitScore | None) -> Evaluation:
+    """Features of every set, and what the score makes of them."""
+    features = extract_all(args, device, checkpoint, data, ood)
+    common = dict(k=args.K or DEFAULT_K[data.name], num_classes=len(data.class_names), device=device)
+    if score is not None:
+        return evaluate_logits(*features, score=score, **common)
+    return evaluate_knn(*features, prototypes=checkpoint.prototypes, fc_is_trained=checkpoint.method in CLASSIFIERS,
+                        **common)
+
+
+def make_table(checkpoint: Checkpoint, data: IDData, ood: OODSets, evaluation: Evaluation,
+               score: LogitScore | None) -> Table:
     """The result as it is printed and written."""
     config = checkpoint.model.config
-    arch = config["arch"].replace("resnet", "ResNet-")
+    arch = config["arch"]
+    for name, shown in ARCH_NAMES.items():
+        arch = arch.replace(name, shown)
     rows = [
         Row(name, len(ood.images[name]), metrics, name in ood.in_table)
         for name, metrics in evaluation.ood_metrics.items()
@@ -219,7 +251,8 @@ def make_table(checkpoint: Checkpoint, data: IDData, ood: OODSets, evaluation: E
         epoch=checkpoint.epoch,
         rows=rows,
         missing=ood.missing,
-        notes=(accuracy_line(evaluation.id_accuracy), geometry_line(evaluation.geometry)),
+        notes=(accuracy_line(evaluation.id_accuracy), geometry_line(evaluation.geometry),
+               *threshold_lines(evaluation, score)),
     )
 
 
@@ -236,6 +269,14 @@ def accuracy_line(found: dict[str, float | None]) -> str:
 def geometry_line(degrees: dict[str, float]) -> str:
     """Embedding geometry in words; figures of the head's space carry its name."""
     return "embedding: " + ", ".join(f"{name} {angle:.1f}°" for name, angle in degrees.items())
+
+
+def threshold_lines(evaluation: Evaluation, score: LogitScore | None) -> list[str]:
+    """The threshold of a score whose sigmoid is shown, in both forms."""
+    if score is None or not score.probability:
+        return []
+    shown = float(score.display(torch.tensor(evaluation.threshold)))
+    return [f"threshold for 95 % ID recall: {shown:.6g}, the sigmoid of {evaluation.threshold:.4g} that is ranked"]
 
 
 def about(args: argparse.Namespace, checkpoint: Checkpoint, data: IDData) -> dict[str, Any]:
@@ -261,23 +302,14 @@ def main() -> None:
     args, device = parse_arguments()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     checkpoint = load_checkpoint(find_checkpoint(args))
+    score = chosen_score(args, checkpoint)
     data = load_id_data(args, checkpoint)
     ood = load_ood_sets(args, data)
     for note in (*data.notes, *(f"{name}: {note}" for name, images in ood.images.items() for note in images.notes)):
         print(f"note: {note}", file=sys.stderr)
     out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
-    train, test, others = extract_all(args, device, checkpoint, data, ood)
-    evaluation = evaluate_knn(
-        train,
-        test,
-        others,
-        k=args.K or DEFAULT_K[data.name],
-        num_classes=len(data.class_names),
-        prototypes=checkpoint.prototypes,
-        fc_is_trained=checkpoint.method == "ce",
-        device=device,
-    )
-    table = make_table(checkpoint, data, ood, evaluation)
+    evaluation = evaluate(args, device, checkpoint, data, ood, score)
+    table = make_table(checkpoint, data, ood, evaluation, score)
     print(tables.to_text(table))
     try:
         written = report.write_numbers(out, table, evaluation, about(args, checkpoint, data))

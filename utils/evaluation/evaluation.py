@@ -1,6 +1,6 @@
 """From extracted features to scores, metrics, ID accuracy and geometry: the evaluation of one checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from utils.errors import UserError
 from utils.evaluation.features import Features
+from utils.evaluation.logit_scores import LogitScore
 from utils.evaluation.metrics import accuracy, compactness_degrees, dispersion_degrees, ood_metrics, recall_threshold
 from utils.evaluation.scores import knn_score, knn_search, majority_vote, nearest_prototype
 from utils.prototypes import class_means
@@ -84,6 +85,39 @@ def evaluate_knn(
         test=test,
         knn_classes=knn_classes,
         features=features,
+    )
+
+
+def evaluate_logits(
+    train: Features,
+    test: Features,
+    ood: dict[str, Features],
+    *,
+    score: LogitScore,
+    k: int,
+    num_classes: int,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """A score on the logits of a trained classifier; ID accuracy and geometry as in `evaluate_knn`.
+
+    Args:
+        k: neighbours for the ID accuracy by KNN.
+    Raises:
+        UserError: as `evaluate_knn`.
+    """
+    common = evaluate_knn(train, test, {}, k=k, num_classes=num_classes, fc_is_trained=True, device=device)
+    features = {name: _unit_penultimate(found, name) for name, found in ood.items()}
+    id_scores = score.score(test.outputs).numpy()
+    ood_scores = {name: score.score(found.outputs).numpy() for name, found in ood.items()}
+    return replace(
+        common,
+        score=score.shown,
+        id_scores=id_scores,
+        ood_scores=ood_scores,
+        threshold=recall_threshold(id_scores),
+        ood_metrics={name: ood_metrics(id_scores, scores) for name, scores in ood_scores.items()},
+        id_accuracy={way: share for way, share in common.id_accuracy.items() if share is not None},
+        features={**common.features, **features},
     )
 
 

@@ -1,0 +1,97 @@
+"""Scores on logits against their definitions, where a probability has no digits left, and what is refused."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.cider import CIDERNet
+from models.vos import VOSNet
+from utils.errors import UserError
+from utils.evaluation.evaluation import evaluate_logits
+from utils.evaluation.features import Features
+from utils.evaluation.logit_scores import LOGIT_SCORES, energy_score, logistic_score, logit_score, msp_score
+from utils.evaluation.metrics import ood_metrics
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    return 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model() -> VOSNet:
+    torch.manual_seed(0)
+    return VOSNet("resnet18", 4, width=2)
+
+
+def test_scores_are_their_definitions(logits: Tensor, model: VOSNet) -> None:
+    weights, head = model.energy.tolist(), model.logistic
+    for row, energy, msp, logistic in zip(
+        logits.tolist(),
+        energy_score(logits).tolist(),
+        msp_score(logits).tolist(),
+        logistic_score(logits, model.energy, head).tolist(),
+        strict=True,
+    ):
+        total = sum(math.exp(f) for f in row)
+        assert energy == pytest.approx(math.log(total), rel=1e-5)
+        assert 1 / (1 + math.exp(-msp)) == pytest.approx(max(math.exp(f) / total for f in row), rel=1e-5)
+        weighted = math.log(sum(w * math.exp(f) for w, f in zip(weights, row, strict=True)))
+        outputs = [float(head.weight[k, 0] * weighted + head.bias[k]) for k in range(2)]
+        assert logistic == pytest.approx(outputs[1] - outputs[0], rel=1e-4, abs=1e-5)
+
+
+def test_what_is_shown_is_a_probability_and_what_is_ranked_has_all_digits(model: VOSNet) -> None:
+    sure, surer = torch.tensor([[60.0, 0.0, 0.0, 0.0], [70.0, 0.0, 0.0, 0.0]])
+    for name in ("msp", "sigmoid-energy"):
+        score = logit_score(name, model, classifier_is_trained=True)
+        ranked = score.score({"logits": torch.stack([sure, surer])})
+        assert ranked[1] > ranked[0]
+        assert ranked.float().sigmoid().tolist() == [1.0, 1.0]  # which is why they are not ranked by it
+        assert ((0 < score.display(ranked)) & (score.display(ranked) <= 1)).all()
+    plain = logit_score("energy", model, classifier_is_trained=True)
+    assert plain.display(torch.tensor([12.5])).tolist() == [12.5]
+
+
+def test_sigmoid_energy_is_that_of_the_tutorial(logits: Tensor, model: VOSNet) -> None:
+    score = logit_score("sigmoid-energy", model, classifier_is_trained=True)
+    shown = score.display(score.score({"logits": logits}))
+    expected = [1 / (1 + 1 / sum(w * math.exp(f) for w, f in zip(model.energy.tolist(), row, strict=True)))
+                for row in logits.tolist()]  # fmt: skip
+    assert shown.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOGIT_SCORES)
+def test_two_classes_and_detached_results(name: str) -> None:
+    score = logit_score(name, VOSNet("resnet18", 2, width=2), classifier_is_trained=True)
+    scores = score.score({"logits": torch.randn(5, 2, requires_grad=True).detach()})
+    assert scores.shape == (5,) and scores.dtype == torch.float32 and not scores.requires_grad
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", LOGIT_SCORES)
+def test_a_score_of_what_nobody_trained_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="leaves fc as it was drawn"):
+        logit_score(name, CIDERNet(width=2), classifier_is_trained=False)
+    baseline = VOSNet("resnet18", 2, width=2, uncertainty=False)
+    if name in ("energy", "msp"):
+        logit_score(name, baseline, classifier_is_trained=True)
+    else:
+        with pytest.raises(UserError, match="needs the energy weights that VOS trains"):
+            logit_score(name, baseline, classifier_is_trained=True)
+
+
+def test_an_evaluation_by_logits_ranks_by_them(logits: Tensor, model: VOSNet) -> None:
+    features = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    test = Features({"penultimate": features, "logits": logits}, torch.arange(6) % 2)
+    ood = Features({"penultimate": features, "logits": logits / 9}, None)
+    score = logit_score("energy", model, classifier_is_trained=True)
+    found = evaluate_logits(test, test, {"x": ood}, score=score, k=1, num_classes=2)
+    assert found.score == "energy"
+    assert found.id_scores.tolist() == energy_score(logits).tolist()
+    assert found.ood_scores["x"].tolist() == energy_score(logits / 9).tolist()
+    assert found.ood_metrics["x"] == ood_metrics(found.id_scores, found.ood_scores["x"])
+    assert found.threshold == pytest.approx(float(energy_score(logits).min()))
+    assert found.id_accuracy.keys() == {"knn", "fc"} and found.features.keys() == {"ID test", "x"}

@@ -146,7 +146,7 @@ def add_id_options(parser: argparse.ArgumentParser, *, default: str | None = "di
         "--id_loc", type=Path, metavar="PATH", help="where the ID set is (default: its place below datasets/)"
     )
     group.add_argument(
-        "--image-size", type=positive_int, metavar="S", help="side in pixels, for --in-dataset folder (default: 64)"
+        "--image-size", type=positive_int, metavar="S", help="side in pixels, for folder (64) and ImageNet-100 (224)"
     )
     group.add_argument("--download", action="store_true", help="fetch CIFAR-10 or CIFAR-100 where it is missing")
     return group

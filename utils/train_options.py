@@ -190,8 +190,8 @@ def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             f"--warmup-epochs {args.warmup_epochs} is longer than --epochs {args.epochs}: "
             "the run would end within its warm-up"
         )
-    if args.image_size and args.in_dataset != "folder":
-        parser.error(f"--image-size is for --in-dataset folder; {args.in_dataset} has its own size")
+    if args.image_size and args.in_dataset not in ("folder", "ImageNet-100"):
+        parser.error(f"--image-size is for folder and ImageNet-100; {args.in_dataset} has its own size")
     if args.download and not args.in_dataset.startswith("CIFAR"):
         parser.error(f"--download fetches CIFAR-10 and CIFAR-100, not {args.in_dataset}")
     if args.in_dataset == "folder" and not args.id_loc:

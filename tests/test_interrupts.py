@@ -1,5 +1,6 @@
 """Signals are noted in the context and only there, and the command to go on is one that a shell understands."""
 
+import multiprocessing
 import os
 import shlex
 import signal
@@ -7,7 +8,13 @@ import sys
 import threading
 
 import pytest
+import torch
+from PIL import Image
+from training_runs import new_process
 
+from utils.data.augment import Plain
+from utils.data.batches import TrainBatches
+from utils.data.images import FileImages
 from utils.errors import UserError, run_script
 from utils.training.interrupts import Interrupts, command_to_go_on
 
@@ -76,3 +83,33 @@ def test_how_a_script_ends(capsys):
             run_script(main)
         assert ended.value.code == status
     assert capsys.readouterr().err.endswith(": error: no\n")
+
+
+def train_while_the_group_is_signalled(number, folder):
+    """Body of a process with a group of its own and loader processes; its exit status is 0 if it saw all images."""
+    os.setsid()
+    multiprocessing.set_start_method("fork", force=True)  # the default before Python 3.14, outside of this test
+    torch.set_num_threads(1)
+    paths = sorted(folder.glob("*.png"))
+    images = FileImages("files", paths, 8, torch.zeros(len(paths), dtype=torch.int64))
+    source = TrainBatches(images, Plain((0.5,) * 3, (0.5,) * 3), batch_size=2, seed=0, device="cpu", workers=2)
+    seen = 0
+    with Interrupts() as interrupts:
+        for epoch in range(2):
+            for batch in source.epoch(epoch):
+                seen += len(batch.labels)
+                if seen == 4:
+                    os.killpg(os.getpgrp(), number)
+    sys.exit(0 if (seen, interrupts.received) == (2 * len(paths), number) else 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_loaders_outlive_a_signal_to_the_whole_group(tmp_path, number):
+    for name in range(24):
+        Image.new("RGB", (8, 8), (name, 0, 0)).save(tmp_path / f"{name}.png")
+    process = new_process(train_while_the_group_is_signalled, (number, tmp_path))
+    process.start()
+    process.join(60)
+    process.kill()
+    process.join()
+    assert process.exitcode == 0

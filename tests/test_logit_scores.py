@@ -26,6 +26,7 @@ def model() -> VOSNet:
     return VOSNet("resnet18", 4, width=2)
 
 
+@torch.no_grad()
 def test_scores_are_their_definitions(logits: Tensor, model: VOSNet) -> None:
     weights, head = model.energy.tolist(), model.logistic
     for row, energy, msp, logistic in zip(

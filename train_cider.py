@@ -9,7 +9,7 @@ same command again goes on where the run was interrupted.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -33,8 +33,8 @@ from utils.training.monitor import HeadMonitor
 Prototypes = EMAPrototypes | LearnablePrototypes
 
 
-def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
-    """The command line, completed by the paper's settings and checked as far as that needs no data."""
+def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
+    """The command line (by default this process's), completed by the paper's settings, checked without any data."""
     parser = options.OptionParser(description=__doc__)
     options.add_id_options(parser).add_argument(
         "--limit-train",
@@ -92,7 +92,7 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     parser.refuse(
         "--subset", "every set is evaluated as METHODS in the README says; for a short training use --limit-train"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(command_line)
     train_options.fill_in(args, cider_settings(args.in_dataset, args.loss))
     train_options.check_training(parser, args)
     if args.proto_m == 1:

@@ -1,0 +1,140 @@
+"""Measure the speed of what this repository runs, each part beside a baseline in the same process.
+
+    python benchmarks/run.py                       all, on the GPU if there is one; about 8 minutes on two CPU cores
+    python benchmarks/run.py --only step knn       some; the other rows of the CSV stay as they are
+    python benchmarks/run.py --only knn-huge       16 GB of memory: a KNN bank of 1,281,167 x 2,048 in float16
+    python benchmarks/run.py --quick               tiny sizes: does everything run? Writes nothing unless --out is given
+
+Figures go to benchmarks/results/<device>.csv, and from there into benchmarks/README.md; a table comes last.
+"""
+
+import argparse
+import os
+import platform
+import re
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import torchvision
+
+from benchmarks import (
+    bench_augment,
+    bench_features,
+    bench_knn,
+    bench_knn_huge,
+    bench_prototypes,
+    bench_step,
+    bench_vos,
+    report,
+)
+
+BENCHMARKS = {
+    "step": bench_step.measure,
+    "prototypes": bench_prototypes.measure,
+    "augment": bench_augment.measure,
+    "features": bench_features.measure,
+    "knn": bench_knn.measure,
+    "knn-huge": bench_knn_huge.measure,
+    "vos": bench_vos.measure,
+}
+BY_REQUEST = ("knn-huge",)
+
+
+def main(command_line: list[str] | None = None) -> int:
+    """Run what the command line asks for; 1 where a benchmark broke off."""
+    args = parse_arguments(command_line)
+    device = torch.device(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    out = args.out or (None if args.quick else report.RESULTS)
+    here = conditions(device)
+    done, failed = [], []
+    for name in args.only or [name for name in BENCHMARKS if name not in BY_REQUEST]:
+        start = time.monotonic()
+        print(f"{name} ...", flush=True)
+        try:
+            rows = [{"benchmark": name, **row, **here} for row in BENCHMARKS[name](device, quick=args.quick)]
+            if args.quick:  # the targets are for full sizes
+                rows = [row | {"target": "", "met": ""} for row in rows]
+        except Exception:  # one that breaks off shall not cost the figures of the others
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        done += rows
+        print(f"{report.short_table(rows)}\n{name}: {time.monotonic() - start:.0f} s\n", flush=True)
+        if out:
+            path = out / f"{file_name(device)}.csv"
+            report.write(path, report.merge(report.read(path), list(map(report.as_text, rows)), tuple(BENCHMARKS)))
+    if out == report.RESULTS:
+        report.update_readme()
+    print(report.short_table(done))
+    if failed:
+        print(f"broke off: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def parse_arguments(command_line: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="default: cuda if there is one",
+    )
+    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, whose figures mean nothing")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch chooses)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the CSV (default: benchmarks/results)")
+    args = parser.parse_args(command_line)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: there is no GPU that this PyTorch can use")
+    if args.threads is not None and args.threads < 1:
+        parser.error("--threads needs a number of at least 1")
+    return args
+
+
+def conditions(device: torch.device) -> dict[str, object]:
+    """Under what the figures were measured."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "load_before": f"{os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "faiss": _version("faiss-cpu"),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU; of a CPU its kind and the cores that this process may use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    return f"{model or platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+
+
+def file_name(device: torch.device) -> str:
+    """Name of the CSV without ending: cpu, or the GPU's name such as nvidia-h200."""
+    return "cpu" if device.type == "cpu" else re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A run of train_cider.py as it is, on random images of CIFAR-10's size, whose batches a benchmark hands out."""
+
+import argparse
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+
+import torch
+
+import train_cider
+from utils.data.augment import Plain
+from utils.data.batches import Batch
+from utils.data.id_sets import IDData
+from utils.data.images import TensorImages
+from utils.train_run import TrainRun
+from utils.training.precision import Precision
+
+CLASSES = 10
+BATCHES = 32  # in an epoch of `fresh_batches`
+
+Feed = Callable[["MeasuredRun"], Iterator[Batch]]
+
+
+def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
+    """Train for one epoch of `steps` steps on the batches that `feed` yields; what the run writes is thrown away.
+
+    When `feed` is asked for a batch, all that the training does for the one before is done: losses, backward pass,
+    optimiser, meter, progress bar, log line.
+
+    Args:
+        options: for train_cider.py, on top of the paper's for CIFAR-10.
+    """
+    # Silent, for random images draw warnings that mean nothing here.
+    silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, silence[0], silence[1]:
+        args, device = train_cider.parse_arguments(
+            [
+                *("--in-dataset", "CIFAR-10", "--epochs", "1", "--warmup", "none", "--prototype-init", "simplex"),
+                *("--eval-freq", "0", "--checkpoints", folder, "--name", "benchmark", "--device", str(device)),
+                *options,
+            ]
+        )
+        torch.backends.cudnn.benchmark = True
+        train_cider.train(MeasuredRun(args, device, feed, steps))
+
+
+class MeasuredRun(TrainRun):
+    """A TrainRun without data files, in which `feed` decides what each step trains on."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device, feed: Feed, steps: int) -> None:
+        self.feed, self.steps = feed, steps
+        super().__init__(args, device)
+
+    def _load_data(self) -> IDData:
+        generator = torch.Generator().manual_seed(0)
+        count = BATCHES * self.args.batch_size
+        images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        image_set = TensorImages("random", images, torch.randint(CLASSES, (count,), generator=generator))
+        return IDData(
+            name="random",
+            train=image_set,
+            test=image_set,
+            class_names=tuple(map(str, range(CLASSES))),
+            mean=(0.491, 0.482, 0.447),
+            std=(0.247, 0.244, 0.262),
+            size=32,
+            crop_scale=(0.2, 1.0),
+            hflip=True,
+        )
+
+    def batches(self, augmentation: Plain) -> "FedBatches":
+        self.real_batches = super().batches(augmentation)
+        return FedBatches(self)
+
+    def fresh_batches(self) -> Iterator[Batch]:
+        """Batches of the training without end, each augmented when it is asked for."""
+        epoch = 0
+        while True:
+            yield from self.real_batches.epoch(epoch)
+            epoch += 1
+
+    def bare_step(self) -> Callable[[], None]:
+        """The same network's forward pass, a plain mean as loss, backward pass and SGD, on a batch that is ready."""
+        args = self.args
+        model = self.place(train_cider.build_model(args, CLASSES)).train()
+        network, optimizer = self.wrap(model), self._optimizer({"model": model}, ())
+        precision = Precision(args.amp, self.device)
+        images = torch.randn(2 * args.batch_size, 3, 32, 32, device=self.device)
+        if args.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+
+        def step() -> None:
+            with precision.autocast():
+                loss = network(images).mean()
+            precision.step(loss, optimizer)
+
+        return step
+
+
+class FedBatches:
+    """What the training loop sees in place of TrainBatches."""
+
+    def __init__(self, run: MeasuredRun) -> None:
+        self.run = run
+
+    def __len__(self) -> int:
+        return self.run.steps
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of `feed`."""
+        return self.run.feed(self.run)

@@ -158,7 +158,8 @@ def test_svhn_takes_the_first_of_each_digit_and_keeps_them(tmp_path, monkeypatch
     assert written["X"].shape == (32, 32, 3, 30) and np.bincount(written["y"].ravel()).tolist() == [0] + [3] * 10
     (tmp_path / "SVHN" / "test_32x32.mat").unlink()
     again = load_ood("svhn", id_data(), tmp_path)
-    assert again.fingerprint == loaded.fingerprint and again.notes == ()
+    assert again.fingerprint == loaded.fingerprint and again.notes == loaded.notes[1:]
+    assert len(again.notes) == 1 and "not the published one" in again.notes[0]
     assert [path.name for path in (tmp_path / "SVHN").iterdir()] == ["selected_test_32x32.mat"]
 
 

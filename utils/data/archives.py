@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from utils.data.download import megabytes
-from utils.data.image_folder import shown
+from utils.data.places import shown
 
 
 class ArchiveError(Exception):

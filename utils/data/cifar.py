@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from utils.data.places import is_file
 from utils.data.restricted_pickle import load_plain_pickle
 from utils.errors import UserError
 from utils.files import REPOSITORY
@@ -41,12 +42,16 @@ def cifar_facts(name: str) -> "type[CIFAR10]":
 
 
 def find_cifar(name: str, places: list[Path]) -> Path | None:
-    """The first folder among `places`, or the official folder inside one, that holds a file of the data set."""
+    """The first folder among `places`, or the official folder inside one, that holds a file of the data set.
+
+    Raises:
+        UserError: a place that may not be looked at.
+    """
     facts = cifar_facts(name)
     file_names = [file_name for file_name, _ in [*facts.test_list, *facts.train_list]]
     for place in places:
         for folder in (place / facts.base_folder, place):
-            if any((folder / file_name).is_file() for file_name in file_names):
+            if any(is_file(folder / file_name) for file_name in file_names):
                 return folder
     return None
 
@@ -100,9 +105,10 @@ def read_split(name: str, folder: Path, split: str) -> CifarSplit:
                       tuple(other), tuple(counts))
 
 
-def file_notes(name: str, *splits: CifarSplit) -> tuple[str, ...]:
-    """One line for all files that are not the official ones, and one for other numbers of images."""
-    other = [file_name for split in splits for file_name in split.other_files]
+def file_notes(name: str, *splits: CifarSplit, other_files: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """One line for all files that are not the official ones (`other_files` too), and one for other numbers of images.
+    """
+    other = [*(file_name for split in splits for file_name in split.other_files), *other_files]
     counts = [count for split in splits for count in split.other_counts]
     notes = []
     if other:
@@ -112,16 +118,21 @@ def file_notes(name: str, *splits: CifarSplit) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def read_class_names(name: str, folder: Path) -> tuple[str, ...]:
-    """Class names in the order of the labels."""
+def read_class_names(name: str, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names in the order of the labels, and the file they are from if its checksum is not the official one.
+
+    Raises:
+        UserError: the file is missing, damaged, or would run code.
+    """
     facts = cifar_facts(name)
-    meta, _ = _read_pickle(name, folder, facts.meta["filename"], facts.meta["md5"])
+    meta, is_official = _read_pickle(name, folder, facts.meta["filename"], facts.meta["md5"])
     names = meta.get(facts.meta["key"])
     classes = 10 if name == "CIFAR-10" else 100
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(n, str | bytes) for n in names):
         raise UserError(f"damaged file: no list of {classes} class names under {facts.meta['key']!r}\n"
                         f"  file       : {folder / facts.meta['filename']}\n  {_advice(name)}")
-    return tuple(n.decode("latin1") if isinstance(n, bytes) else n for n in names)
+    names = tuple(n.decode("latin1") if isinstance(n, bytes) else n for n in names)
+    return names, () if is_official else (facts.meta["filename"],)
 
 
 def _advice(name: str) -> str:
@@ -130,7 +141,7 @@ def _advice(name: str) -> str:
 
 def _read_pickle(name: str, folder: Path, file_name: str, md5: str) -> tuple[dict, bool]:
     path = folder / file_name
-    if not path.is_file():
+    if not is_file(path):
         raise _missing_file(name, path)
     try:
         content = path.read_bytes()
@@ -160,10 +171,12 @@ def _pixel_fault(pixels: object) -> str | None:
 def _label_fault(labels: object, count: int, classes: int) -> str | None:
     if not isinstance(labels, list | np.ndarray):
         return "no list of labels"
-    if np.ndim(labels) != 1 or len(labels) != count:
-        return f"{len(labels):,} labels for {count:,} images"
     if isinstance(labels, list) and not all(type(label) is int for label in labels):
         return "labels that are not whole numbers"
+    if isinstance(labels, np.ndarray) and labels.ndim != 1:
+        return f"labels of shape {labels.shape}"
+    if len(labels) != count:
+        return f"{len(labels):,} labels for {count:,} images"
     if min(labels) < 0 or max(labels) >= classes:
         return f"labels from {min(labels)} to {max(labels)}, not within 0..{classes - 1}"
     return None

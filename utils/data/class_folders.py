@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from utils.data.image_folder import Listing, list_classes, load_files, other_files_note, require_folder
+from utils.data.image_folder import Listing, abridged, list_classes, load_files, other_files_note
 from utils.data.images import FileImages, ImageSet
+from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 from utils.files import REPOSITORY
 
@@ -34,14 +35,17 @@ def load_folder(root: Path, size: int, seed: int) -> FolderData:
         UserError: another layout, a class without images, a single class.
     """
     require_folder(root)
-    inside = {place.name.casefold(): place for place in sorted(root.iterdir()) if place.is_dir()}
+    inside = {place.name.casefold(): place for place in children(root) if is_folder(place)}
     test_folder = next((inside[name] for name in _TEST_FOLDERS if name in inside), None)
     if "train" in inside and test_folder is not None:
         train, test, names = _read_both(inside["train"], test_folder)
         sets = [_load_part("folder train", train, names, size), _load_part("folder test", test, names, size)]
+        read = [inside["train"], test_folder]
+        unread = [place for folder in (root, *read) for place in _files(folder)]
+        unread += [place for place in inside.values() if place not in read]
     elif set(inside) == {"train"}:
-        raise UserError(f"no test images found.\n  looked for : {root}/val/<class>/<image>\n"
-                        f"  or         : pass {inside['train']}, and a fifth of it becomes the test set")
+        raise UserError(f"no test images found.\n  looked for : {shown(root)}/val/<class>/<image>\n"
+                        f"  or         : pass {shown(inside['train'])}, and a fifth of it becomes the test set")
     else:
         classes = list_classes(root)
         names = tuple(classes)
@@ -49,8 +53,10 @@ def load_folder(root: Path, size: int, seed: int) -> FolderData:
         sets = [whole.subset(rows) for rows in split_rows(whole.labels, seed)]
         sets[0].name, sets[1].name = "folder train", "folder test"
         sets[1].notes = ()
+        unread = _files(root)
     _check_classes(root, names, sets[0].labels)
-    return FolderData(sets[0], sets[1], names, (*sets[0].notes, *sets[1].notes))
+    notes = (f"folder: not read, since in no class folder: {abridged([p.name for p in unread])}",) if unread else ()
+    return FolderData(sets[0], sets[1], names, (*sets[0].notes, *sets[1].notes, *notes))
 
 
 def load_imagenet_100(root: Path, size: int) -> FolderData:
@@ -60,7 +66,7 @@ def load_imagenet_100(root: Path, size: int) -> FolderData:
         UserError: missing, or train and val do not have the same classes.
     """
     for part in ("train", "val"):
-        if not (root / part).is_dir():
+        if not is_folder(root / part):
             raise UserError(f"ImageNet-100 not found.\n  looked for : {root / part}/<wnid>/<image>\n"
                             f"  get it by  : the 100 classes of ImageNet listed at deeplearning-wisc/MCM, "
                             f"data/ImageNet100/class_list.txt\n  or         : pass --id-loc /path/to/folder")
@@ -68,12 +74,14 @@ def load_imagenet_100(root: Path, size: int) -> FolderData:
     if set(test) != set(names):
         raise UserError(f"ImageNet-100: val/ lacks classes of train/: {', '.join(sorted(set(names) - set(test)))}\n"
                         f"  looked at  : {root}")
-    sets = []
+    sets, notes = [], []
     for part, listing in (("train", train), ("test", test)):
         paths, labels = _flat(listing, names)
+        notes += other_files_note(f"ImageNet-100 {part}", _others(listing))
         sets.append(FileImages(f"ImageNet-100 {part}", paths, size, labels))
-    notes = (f"ImageNet-100: {len(names)} classes in place of 100",) if len(names) != 100 else ()
-    return FolderData(sets[0], sets[1], names, notes)
+    if len(names) != 100:
+        notes.append(f"ImageNet-100: {len(names)} classes in place of 100")
+    return FolderData(sets[0], sets[1], names, tuple(notes))
 
 
 def channel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -113,8 +121,15 @@ def _read_both(train_folder: Path, test_folder: Path) -> tuple[dict[str, Listing
 
 def _load_part(name: str, classes: dict[str, Listing], names: tuple[str, ...], size: int) -> ImageSet:
     paths, labels = _flat(classes, names)
-    others = [path for listing in classes.values() for path in listing.others]
-    return load_files(name, paths, size, labels, notes=other_files_note(name, others))
+    return load_files(name, paths, size, labels, notes=other_files_note(name, _others(classes)))
+
+
+def _others(classes: dict[str, Listing]) -> list[Path]:
+    return [path for listing in classes.values() for path in listing.others]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [place for place in children(folder) if not place.name.startswith(".") and not is_folder(place)]
 
 
 def _flat(classes: dict[str, Listing], names: tuple[str, ...]) -> tuple[list[Path], torch.Tensor]:

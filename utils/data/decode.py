@@ -1,11 +1,14 @@
 """From an image file of any kind to RGB pixels, and the test transform Resize + CenterCrop."""
 
 import stat
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+# What the suffixes of image_folder.py stand for. Pillow knows forty more, and hands some to other programs (EPS).
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Pillow only warns between this number and twice of it; such an image takes some 300 MB, so it is refused here.
 MAX_PIXELS = 89_478_485
 # Beyond this ratio of sides an image is cut to its middle before it is resized: Resize alone would blow it up.
@@ -39,6 +42,7 @@ def check_readable(path: str | Path) -> str | None:
         with _open(path) as image:
             image.draft("RGB", (1, 1))
             image.load()
+            to_rgb(image)
     except UnreadableImage as error:
         return str(error)
     except Exception as error:  # as in open_rgb
@@ -53,9 +57,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
         return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(0, 255)
         scale = 255 if values.max() <= 1 else 1
-        return Image.fromarray(np.rint((values * scale).clip(0, 255)).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(np.rint(values * scale).astype(np.uint8)).convert("RGB")
     if image.mode in ("P", "PA", "La", "RGBa"):
         # Straight to RGB, Pillow warns about palettes with transparency, and knows no way for premultiplied alpha.
         image = image.convert("RGBA")
@@ -85,11 +89,22 @@ def _open(path: str | Path) -> Image.Image:
     # Opening a pipe would wait for ever; os.stat also follows links, so a broken one ends here.
     if not stat.S_ISREG(Path(path).stat().st_mode):
         raise UnreadableImage("not a regular file")
-    image = Image.open(path)
+    image = Image.open(path, formats=_known_formats())
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise UnreadableImage(f"{image.width} x {image.height} pixels: more than {MAX_PIXELS:,}")
+    if image.format == "PNG":
+        # Decoding looks at no checksum of the pixels. verify() does, and leaves an image that cannot be decoded.
+        with image:
+            image.verify()
+        image = Image.open(path, formats=_known_formats())
     return image
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _without_extreme_aspect(image: Image.Image) -> Image.Image:

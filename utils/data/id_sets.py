@@ -86,17 +86,18 @@ def _load_cifar(name: str, root: Path | None, download: bool, image_size: int | 
     if folder is None:
         raise cifar.missing_cifar(name, root)
     train, test = cifar.read_split(name, folder, "train"), cifar.read_split(name, folder, "test")
+    class_names, other_files = cifar.read_class_names(name, folder)
     return IDData(
         name=name,
         train=TensorImages(f"{name} train", train.images, train.labels),
         test=TensorImages(f"{name} test", test.images, test.labels),
-        class_names=cifar.read_class_names(name, folder),
+        class_names=class_names,
         mean=cifar.MEAN,
         std=cifar.STD,
         size=cifar.SIZE,
         crop_scale=(0.2, 1.0),
         hflip=True,
-        notes=cifar.file_notes(name, train, test),
+        notes=cifar.file_notes(name, train, test, other_files=other_files),
     )
 
 

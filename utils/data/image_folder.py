@@ -11,6 +11,7 @@ import torch
 
 from utils.data.decode import UnreadableImage, check_readable, open_rgb, resize_center_crop
 from utils.data.images import FileImages, ImageSet, TensorImages, decoding_threads
+from utils.data.places import cannot_read, children, is_folder, require_folder, shown
 from utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -59,28 +60,16 @@ def list_classes(folder: Path) -> dict[str, Listing]:
         UserError: no class folders, or one without images.
     """
     require_folder(folder)
-    try:
-        places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
-    except OSError as error:
-        _cannot_list(error)
+    places = [place for place in children(folder) if not place.name.startswith(".") and is_folder(place)]
     if not places:
-        raise UserError(f"no class folders found.\n  looked for : {folder}/<class>/<image>\n"
+        raise UserError(f"no class folders found.\n  looked for : {shown(folder)}/<class>/<image>\n"
                         f"  do         : put the images of each class into a folder of its own")
     classes = {shown(place.name): list_images(place) for place in places}
     for name, listing in classes.items():
         if not listing.paths:
-            raise UserError(f"class {name!r} has no images.\n  looked for : {folder / name}/<image>\n"
+            raise UserError(f"class {name!r} has no images.\n  looked for : {shown(folder)}/{name}/<image>\n"
                             f"  do         : add images, or remove the folder")
     return classes
-
-
-def require_folder(folder: Path) -> None:
-    """Raise a UserError unless `folder` is a folder."""
-    if not folder.exists():
-        raise UserError(f"folder not found.\n  looked for : {shown(folder)}\n  do         : check the path")
-    if not folder.is_dir():
-        raise UserError(f"a folder of images is needed, this is a file.\n  looked at  : {shown(folder)}\n"
-                        f"  do         : pass the folder that holds it")
 
 
 def load_files(name: str, paths: Sequence[Path], size: int, labels: torch.Tensor | None = None, *,
@@ -122,11 +111,6 @@ def abridged(names: Sequence[str]) -> str:
     return f"{text} and {rest:,} more" if rest > 0 else text
 
 
-def shown(name: str | Path) -> str:
-    """A file's name as text that any stream can take: bytes that are no UTF-8 are shown as escapes."""
-    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _decode_all(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str | None]]:
     images = np.zeros((len(paths), 3, size, size), dtype=np.uint8)
 
@@ -146,4 +130,4 @@ def _in_threads(function: Callable, items: Iterable) -> list[str | None]:
 
 
 def _cannot_list(error: OSError) -> None:
-    raise UserError(f"folder cannot be read: {error.strerror}\n  looked at  : {shown(error.filename)}") from error
+    raise cannot_read(error, Path(error.filename)) from error

@@ -1,9 +1,10 @@
 """Finding an OOD set of the table below the OOD root, whatever the case of the folder names."""
 
+import os
 from pathlib import Path
 
-from utils.data.image_folder import require_folder
 from utils.data.ood_table import OODSet
+from utils.data.places import children, is_folder, require_folder
 from utils.errors import UserError
 
 
@@ -24,8 +25,10 @@ class MissingSet(UserError):
 
 def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
     """The folders below `root` that match one of `folders`, best first; upper and lower case are not told apart."""
-    if root.exists():
-        require_folder(root)
+    if not is_folder(root):
+        if os.path.lexists(root):
+            require_folder(root)
+        return []
     found = []
     for folder in folders:
         places = [root]
@@ -41,7 +44,5 @@ def list_file_beside(place: Path) -> Path:
 
 
 def _children(place: Path, name: str) -> list[Path]:
-    if not place.is_dir():
-        return []
-    matches = [child for child in place.iterdir() if child.name.casefold() == name.casefold() and child.is_dir()]
+    matches = [child for child in children(place) if child.name.casefold() == name.casefold() and is_folder(child)]
     return sorted(matches, key=lambda child: (child.name != name, child.name))

@@ -8,6 +8,7 @@ that an array of numbers does not need is refused, and nothing has run by then.
 import io
 import math
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,20 @@ class _Refused(pickle.UnpicklingError):
     pass
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
+    """The unpickler in Python: the one in C takes 16 bytes for each number up to a memo index that stands in the file,
+    so that one flipped bit costs 32 GiB. A CIFAR batch takes 20 ms longer.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def load_bytearray8(self) -> None:
+        # The original makes as many zeros as the file asks for before it reads.
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
     def find_class(self, module: str, name: str) -> object:
         try:
             return _STAND_INS[module, name]

@@ -1,41 +1,48 @@
 """SVHN test images (Netzer et al. 2011) from the MATLAB files, and the selection that CIDER's table uses."""
 
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.io import loadmat, savemat
 
+from utils.data.places import cannot_read, is_file
 from utils.errors import UserError
 from utils.files import atomic_write
 
 SELECTED_FILE = "selected_test_32x32.mat"
 FULL_FILE = "test_32x32.mat"
 PER_DIGIT = 1_000
+PUBLISHED_MD5 = "eb5a983be6a315427106f1b164d9cef3"  # of test_32x32.mat
 _ADVICE = "do         : delete it and get it again: python scripts/prepare_data.py --only SVHN"
 
 
 def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     """The first 1,000 test images of each digit: (N, 3, 32, 32) uint8 and notes.
 
-    Reads selected_test_32x32.mat; when only test_32x32.mat is there, makes the selection and writes it beside that.
+    Reads selected_test_32x32.mat; when only test_32x32.mat is there, makes the selection and writes it beside that,
+    with a checksum of its content and that of the file it is from. Notes say where one of them is missing or another.
 
     Raises:
         UserError: a file is damaged. FileNotFoundError: neither is there.
     """
-    if (folder / SELECTED_FILE).is_file():
-        images, _ = _read_mat(folder / SELECTED_FILE)
-        return _channels_first(images), ()
-    images, labels = _read_mat(folder / FULL_FILE)
-    rows = select_rows(labels)
-    images, labels = images[..., rows], labels[rows]
+    if is_file(folder / SELECTED_FILE):
+        content = _read_mat(folder / SELECTED_FILE)
+        return _channels_first(content["X"]), _selection_notes(content, folder / SELECTED_FILE)
+    content = _read_mat(folder / FULL_FILE)
+    rows = select_rows(content["y"])
+    images, labels = content["X"][..., rows], content["y"][rows]
+    notes = _source_notes(content["md5"])
     try:
         with atomic_write(folder / SELECTED_FILE) as stream:
-            savemat(stream, {"X": images, "y": labels[:, None]})
+            savemat(stream, {"X": images, "y": labels[:, None], "sha256": _digest(images, labels, content["md5"]),
+                             "made_from": content["md5"]})
         note = f"SVHN: {SELECTED_FILE} made from {FULL_FILE}"
     except OSError as error:
         note = f"SVHN: {SELECTED_FILE} could not be written ({error.strerror}); the selection is made anew each time"
-    return _channels_first(images), (note,)
+    return _channels_first(images), (note, *notes)
 
 
 def select_rows(labels: np.ndarray) -> np.ndarray:
@@ -43,29 +50,57 @@ def select_rows(labels: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(labels % 10 == digit)[:PER_DIGIT] for digit in range(10)]))
 
 
-def _read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _selection_notes(content: dict, path: Path) -> tuple[str, ...]:
+    stored, made_from = content.get("sha256"), content.get("made_from")
+    if stored is None or made_from is None:
+        return (f"SVHN: {SELECTED_FILE} holds no checksum, since it was made elsewhere; it is used as it is",)
+    stored, made_from = ("".join(map(str, np.ravel(text))) for text in (stored, made_from))
+    if stored != _digest(content["X"], content["y"], made_from):
+        raise UserError(f"damaged file: its content has another checksum than when it was written\n"
+                        f"  file       : {path}\n  {_ADVICE}")
+    return _source_notes(made_from)
+
+
+def _source_notes(md5: str) -> tuple[str, ...]:
+    return () if md5 == PUBLISHED_MD5 else (f"SVHN: from a {FULL_FILE} that is not the published one (md5 {md5})",)
+
+
+def _digest(images: np.ndarray, labels: np.ndarray, made_from: str) -> str:
+    digest = hashlib.sha256(f"{images.shape} {made_from} ".encode())
+    # Files of MATLAB are in Fortran order: transposed, nothing is copied.
+    digest.update(np.ascontiguousarray(images.T))
+    digest.update(labels)
+    return digest.hexdigest()
+
+
+def _read_mat(path: Path) -> dict:
+    """X (32, 32, 3, N) uint8 and y (N,) uint8 of a file, its md5, and the checksums that it may hold."""
     try:
-        content = loadmat(path, variable_names=["X", "y"])
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise
+    except OSError as error:
+        raise cannot_read(error, path) from error
+    try:
+        content = loadmat(io.BytesIO(raw), variable_names=["X", "y", "sha256", "made_from"])
     # A damaged file makes the reader raise nearly anything (zlib.error, ValueError, TypeError, MemoryError, ...).
     except Exception as error:
         raise UserError(f"damaged file: {type(error).__name__}: {error}\n  file       : {path}\n  {_ADVICE}") from error
-    images, labels = content.get("X"), content.get("y")
-    fault = _fault(images, labels)
+    fault = _fault(content.get("X"), content.get("y"))
     if fault:
         raise UserError(f"damaged file: {fault}\n  file       : {path}\n  {_ADVICE}")
-    return images, labels.ravel().astype(np.uint8)
+    md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    return {**content, "y": content["y"].ravel().astype(np.uint8), "md5": md5}
 
 
-def _fault(images: np.ndarray | None, labels: np.ndarray | None) -> str | None:
-    if images is None or labels is None:
-        return "no images under 'X' or no labels under 'y'"
+def _fault(images: object, labels: object) -> str | None:
+    if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+        return "no array of images under 'X' or none of labels under 'y'"
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
         return f"images are {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)"
     if labels.size != images.shape[3] or labels.size == 0:
         return f"{labels.size:,} labels for {images.shape[3]:,} images"
-    if labels.dtype.kind not in "iuf" or labels.min() < 0 or labels.max() > 10:
+    if labels.dtype.kind not in "iuf" or not np.isin(labels, range(11)).all():
         return "labels that are not within 1..10"
     return None
 

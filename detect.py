@@ -150,7 +150,7 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
             f"the statistics could not be written: {error}\n  do         : pass --reference FILE"
         ) from error
     print(
-        f"Fitted {reference.shown_score} to {args.fit}: {len(reference.bank):,} images to compare with, "
+        f"Fitted {reference.shown} to {args.fit}: {len(reference.bank):,} images to compare with, "
         f"{len(reference.id_scores):,} held out for the threshold; written to {place}"
     )
 
@@ -168,7 +168,7 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
     """Print the summary and write what was asked for."""
     threshold = detector.threshold(args.id_recall) if args.threshold is None else args.threshold
     total, accepted = len(results.images), sum(each.score >= threshold for each in results.images)
-    how = f"{detector.reference.shown_score} score, larger = more ID; {described_threshold(args, detector, threshold)}"
+    how = f"{detector.reference.shown} score, larger = more ID; {described_threshold(args, detector, threshold)}"
     if total <= LISTED:
         print(as_lines(results, threshold))
     for fault in results.faults:

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from models.vos import VOSNet
 from utils import options
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.data.ood_sets import MissingSet, default_ood_sets, load_ood
+from utils.detector import CLASSIFIERS, usual_score
 from utils.errors import UserError, run_script
 from utils.evaluation import report, tables
 from utils.evaluation.evaluation import Evaluation, evaluate_knn, evaluate_logits
@@ -32,6 +32,7 @@ from utils.evaluation.logit_scores import LOGIT_SCORES, LogitScore, logit_score
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.tables import Missing, Row, Table
 from utils.files import REPOSITORY
+from utils.fit_reference import keep_reference
 from utils.training.checkpoint import Checkpoint, load_checkpoint
 from utils.training.run_folder import environment
 
@@ -39,8 +40,6 @@ from utils.training.run_folder import environment
 DEFAULT_K = {"digits": 5, "CIFAR-10": 100, "CIFAR-100": 300, "ImageNet-100": 300, "folder": 10}
 METHOD_NAMES = {"cider": "CIDER", "supcon": "SupCon", "ce": "Cross-entropy", "vos": "VOS"}
 ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
-
-CLASSIFIERS = ("ce", "vos")  # methods that train the network's classifier
 
 
 def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
@@ -216,20 +215,24 @@ def chosen_score(args: argparse.Namespace, checkpoint: Checkpoint) -> LogitScore
     Raises:
         UserError: the checkpoint can not give it.
     """
-    name = args.score or ("energy" if isinstance(checkpoint.model, VOSNet) else "knn")
+    name = args.score or usual_score(checkpoint)
     trained = checkpoint.method in CLASSIFIERS
     return None if name == "knn" else logit_score(name, checkpoint.model, classifier_is_trained=trained)
 
 
 def evaluate(args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets,
              score: LogitScore | None) -> Evaluation:
-    """Features of every set, and what the score makes of them."""
+    """Features of every set, and what the score makes of them; leaves beside the checkpoint what detect.py needs."""
     features = extract_all(args, device, checkpoint, data, ood)
     common = dict(k=args.K or DEFAULT_K[data.name], num_classes=len(data.class_names), device=device)
     if score is not None:
-        return evaluate_logits(*features, score=score, **common)
-    return evaluate_knn(*features, prototypes=checkpoint.prototypes, fc_is_trained=checkpoint.method in CLASSIFIERS,
-                        **common)
+        evaluation = evaluate_logits(*features, score=score, **common)
+    else:
+        evaluation = evaluate_knn(*features, prototypes=checkpoint.prototypes,
+                                  fc_is_trained=checkpoint.method in CLASSIFIERS, **common)
+    keep_reference(checkpoint, data, *features[:2], score=args.score or usual_score(checkpoint), k=common["k"],
+                   device=device)
+    return evaluation
 
 
 def make_table(checkpoint: Checkpoint, data: IDData, ood: OODSets, evaluation: Evaluation,

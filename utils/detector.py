@@ -14,12 +14,16 @@ from utils.data.decode import resize_center_crop, to_rgb
 from utils.data.images import read_image
 from utils.errors import UserError
 from utils.evaluation.features import outputs_of
-from utils.evaluation.reference import SCORE_OF_METHOD, SCORERS, Reference, load_reference, reference_path
+from utils.evaluation.reference import Reference, Scorer, load_reference, make_scorer, reference_path
 from utils.evaluation.scores import majority_vote
 from utils.training.checkpoint import Checkpoint, load_checkpoint
 
 # Of the paper; files of the official code do not say theirs.
 DEFAULT_TEMPERATURE = 0.1
+
+# How the checkpoints of a network are scored where nothing else is asked for: as in the papers.
+USUAL_SCORE = {"CIDERNet": "knn", "VOSNet": "energy"}
+CLASSIFIERS = ("ce", "vos")  # methods that train the network's classifier
 
 ImageLike = Image.Image | str | Path
 
@@ -27,7 +31,7 @@ ImageLike = Image.Image | str | Path
 class Findings(NamedTuple):
     """What a detector says about N images.
 
-    scores: (N,) float32, larger = more in-distribution.
+    scores: (N,) larger = more in-distribution.
     classes: (N,) int64 nearest class, or None where neither prototypes nor labels of the bank are known.
     probabilities: (N,) of that class under CIDER's vMF mixture, or None without prototypes.
     """
@@ -63,6 +67,7 @@ class Detector:
         self._device = torch.device(device)
         self._settings = {"amp": amp, "channels_last": channels_last}
         self._batch_size = batch_size
+        self._scorer = scorer_of(checkpoint, reference.score, reference.k)
         self._model = checkpoint.model.to(self._device)
         if channels_last:
             self._model.to(memory_format=torch.channels_last)
@@ -80,7 +85,7 @@ class Detector:
             images: (N, 3, H, W) uint8, RGB; or a list of PIL images or paths; or one of these. All are brought to the
                 size that the network was trained with, as in the evaluation.
         Returns:
-            (N,) float32 on the CPU.
+            (N,) on the CPU.
         Raises:
             ValueError: a tensor of another type or shape.
             UserError: a file that cannot be read.
@@ -119,7 +124,7 @@ class Detector:
             yield some.to(self._device)
 
     def _examine_batch(self, outputs: dict[str, Tensor]) -> Findings:
-        scores, neighbours = SCORERS[self.reference.score](outputs, self._bank, self.reference.k)
+        scores, neighbours = self._scorer.score(outputs, self._bank)
         broken = int((~scores.isfinite()).sum())
         if broken:
             raise UserError(
@@ -129,10 +134,10 @@ class Detector:
         if self._prototypes is not None:
             # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau).
             probabilities = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
-            return Findings(scores.float(), *reversed(probabilities.max(1)))
+            return Findings(scores, *reversed(probabilities.max(1)))
         if neighbours is not None and self._labels is not None:
-            return Findings(scores.float(), majority_vote(self._labels, neighbours), None)
-        return Findings(scores.float(), None, None)
+            return Findings(scores, majority_vote(self._labels, neighbours), None)
+        return Findings(scores, None, None)
 
 
 def load_detector(
@@ -182,14 +187,14 @@ def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> No
         raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
 
 
-def score_of(checkpoint: Checkpoint) -> str:
-    """Name of the score for a checkpoint's method."""
-    if checkpoint.method not in SCORE_OF_METHOD:
-        raise UserError(
-            f"{checkpoint.path} was trained by {checkpoint.method!r}; detectors are known for "
-            f"{', '.join(SCORE_OF_METHOD)}"
-        )
-    return SCORE_OF_METHOD[checkpoint.method]
+def usual_score(checkpoint: Checkpoint) -> str:
+    """Name of the score that the paper of the checkpoint's method uses."""
+    return USUAL_SCORE[type(checkpoint.model).__name__]
+
+
+def scorer_of(checkpoint: Checkpoint, name: str, k: int) -> Scorer:
+    """The score of that name for this checkpoint; a UserError where the checkpoint cannot give it."""
+    return make_scorer(name, checkpoint.model, k=k, classifier_is_trained=checkpoint.method in CLASSIFIERS)
 
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:

@@ -1,5 +1,6 @@
-"""Reference statistics for a checkpoint from any folder of ID images: what `detect.py --fit` does."""
+"""Reference statistics of a checkpoint: from its evaluation, or from any folder of ID images (detect.py --fit)."""
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,12 @@ import torch
 
 from utils.data import cifar
 from utils.data.class_folders import split_rows
-from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD
+from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD, IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
-from utils.detector import score_of
+from utils.detector import scorer_of, usual_score
 from utils.errors import UserError
-from utils.evaluation.features import extract
-from utils.evaluation.reference import Reference, make_reference
+from utils.evaluation.features import Features, extract
+from utils.evaluation.reference import Reference, make_reference, reference_path, save_reference
 from utils.training.checkpoint import Checkpoint
 
 
@@ -47,6 +48,43 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     if checkpoint.model.config["stem"] == "imagenet":
         return InputFormat(IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD)
     return InputFormat(cifar.SIZE, cifar.MEAN, cifar.STD)
+
+
+def keep_reference(
+    checkpoint: Checkpoint,
+    data: IDData,
+    train: Features,
+    test: Features,
+    *,
+    score: str,
+    k: int,
+    device: torch.device,
+) -> Path | None:
+    """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
+
+    Args:
+        train, test: features of the ID set: those of the training set are compared with, and scores of the test set
+            give the threshold.
+    """
+    reference = make_reference(
+        scorer_of(checkpoint, score, k),
+        train,
+        test,
+        source=f"{data.name} test" if data.name != "folder" else "the ID test set",
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        size=data.size,
+        checkpoint_sha256=checkpoint.sha256,
+        device=device,
+    )
+    place = reference_path(checkpoint.path)
+    try:
+        save_reference(place, reference)
+    except OSError as error:
+        warnings.warn(f"the reference statistics for detect.py could not be written: {error}", stacklevel=2)
+        return None
+    return place
 
 
 def fit_reference(
@@ -98,10 +136,9 @@ def fit_reference(
         workers=workers,
     )
     reference = make_reference(
-        score_of(checkpoint),
+        scorer_of(checkpoint, usual_score(checkpoint), k),
         features_of(images.subset(bank)),
         features_of(images.subset(held_out)),
-        k=k,
         source=f"the held-out fifth of {folder}",
         class_names=checkpoint.class_names or names,
         mean=wanted.mean,

@@ -7,23 +7,23 @@ images that are not in the bank, from which thresholds are taken.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.errors import UserError
 from utils.evaluation.features import Features
+from utils.evaluation.logit_scores import LOGIT_SCORES, logit_score
 from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.scores import knn_search
 from utils.files import atomic_write
 
-# How the checkpoints of each method are scored.
-SCORE_OF_METHOD = {"cider": "knn", "supcon": "knn", "ce": "knn", "vos": "energy"}
 FORMAT = "ood reference statistics 1"
-_ABOUT = ("score", "k", "source", "class_names", "mean", "std", "size", "checkpoint_sha256")
+_ABOUT = ("score", "shown", "k", "source", "class_names", "mean", "std", "size", "checkpoint_sha256")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Reference:
     """Reference statistics of one checkpoint.
 
     Attributes:
-        score: a name of SCORERS.    k: neighbour of the KNN score; 0 for scores without neighbours.
+        score: as `make_scorer` names it.    shown: as tables name it.
+        k: neighbour of the KNN score; 0 for scores without neighbours.
         bank: (M, D) float16 unit penultimate features of ID images; M = 0 for scores without neighbours.
         bank_labels: (M,) int64 classes of those images, or None where nobody knows them.
         id_scores: (N,) scores of ID images that are not in the bank; larger = more ID.
@@ -41,6 +42,7 @@ class Reference:
     """
 
     score: str
+    shown: str
     k: int
     bank: Tensor
     bank_labels: Tensor | None
@@ -52,39 +54,53 @@ class Reference:
     size: int
     checkpoint_sha256: str
 
-    @property
-    def shown_score(self) -> str:
-        """The score as tables name it."""
-        return f"KNN (K={self.k})" if self.score == "knn" else self.score
-
     def threshold(self, id_recall: float = 0.95) -> float:
         """The score at which the share of ID images accepted (score >= threshold) is closest to `id_recall`."""
         return recall_threshold(self.id_scores, id_recall)
 
 
-def _knn(outputs: dict[str, Tensor], bank: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
+@dataclass(frozen=True)
+class Scorer:
+    """How a detector scores: name, as in `--score`; shown, as tables have it; k, or 0 without neighbours.
+
+    score: outputs of the network, bank -> scores (N,), larger = more ID, and the neighbours (N, k) where it has some.
+    """
+
+    name: str
+    shown: str
+    k: int
+    score: Callable[[dict[str, Tensor], Tensor], tuple[Tensor, Tensor | None]]
+
+
+def make_scorer(name: str, model: nn.Module, *, k: int, classifier_is_trained: bool) -> Scorer:
+    """The scorer of that name: "knn", or one of LOGIT_SCORES, which do without a bank.
+
+    Args:
+        k: neighbour of the KNN score; no other score looks at it.
+    Raises:
+        UserError: unknown, or the network has not what the score is made of.
+    """
+    if name == "knn":
+        return Scorer(name, f"KNN (K={k})", k, partial(_knn, k=k))
+    score = logit_score(name, model, classifier_is_trained=classifier_is_trained)
+
+    def on_logits(outputs: dict[str, Tensor], bank: Tensor) -> tuple[Tensor, None]:
+        # Single images have no ranking to keep, so a score that is a probability is given as one.
+        return score.display(score.score({"logits": outputs["logits"].cpu()})), None
+
+    return Scorer(name, score.shown, 0, on_logits)
+
+
+def _knn(outputs: dict[str, Tensor], bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
     found = knn_search(bank, F.normalize(outputs["penultimate"], dim=1), (k,))
     return found.scores[:, 0], found.indices
 
 
-def _energy(outputs: dict[str, Tensor], bank: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-    """Minus the energy of the logits (Liu et al. 2020), which VOS is tested with."""
-    return outputs["logits"].logsumexp(1), None
-
-
-# Outputs of the network, bank and k -> scores (N,), larger = more ID, and the neighbours (N, k) where it has some.
-SCORERS: dict[str, Callable[[dict[str, Tensor], Tensor, int], tuple[Tensor, Tensor | None]]] = {
-    "knn": _knn,
-    "energy": _energy,
-}
-
-
 def make_reference(
-    score: str,
+    scorer: Scorer,
     train: Features,
     held_out: Features,
     *,
-    k: int,
     source: str,
     class_names: Sequence[str],
     mean: Sequence[float],
@@ -96,7 +112,6 @@ def make_reference(
     """Reference statistics from features of ID images.
 
     Args:
-        score: a name of SCORERS.    k: neighbour of the KNN score; no other score looks at it.
         train: of the images in the bank; labels where they are known.
         held_out: of ID images that are not in the bank; source: what these are, in words.
         device: where the neighbours are searched.
@@ -105,19 +120,20 @@ def make_reference(
     """
     bank = torch.empty(0, train.outputs["penultimate"].shape[1], dtype=torch.float16)
     labels = None
-    if score == "knn":
+    if scorer.k:
         # Half the size of float32. Thresholds come from the same rounded rows, so they fit the scores.
         bank, labels = F.normalize(train.outputs["penultimate"], dim=1).half(), train.labels
-        if k > len(bank):
-            raise UserError(f"K = {k} needs as many ID images to compare with, but there are {len(bank):,}")
+        if scorer.k > len(bank):
+            raise UserError(f"K = {scorer.k} needs as many ID images to compare with, but there are {len(bank):,}")
     on_device = {name: values.to(device) for name, values in held_out.outputs.items()}
-    scores, _ = SCORERS[score](on_device, bank.to(device), k)
+    scores, _ = scorer.score(on_device, bank.to(device))
     return Reference(
-        score=score,
-        k=k if score == "knn" else 0,
+        score=scorer.name,
+        shown=scorer.shown,
+        k=scorer.k,
         bank=bank,
         bank_labels=labels,
-        id_scores=scores.float().cpu(),
+        id_scores=scores.cpu(),
         source=source,
         class_names=tuple(class_names),
         mean=tuple(mean),
@@ -169,8 +185,8 @@ def load_reference(path: Path) -> Reference:
 
 def _check(reference: Reference) -> None:
     bank, labels = reference.bank, reference.bank_labels
-    if reference.score not in SCORERS:
-        raise ValueError(f"unknown score {reference.score}")
+    if reference.score not in ("knn", *LOGIT_SCORES) or (reference.score == "knn") != (reference.k > 0):
+        raise ValueError(f"unknown score {reference.score} with K = {reference.k}")
     if bank.ndim != 2 or bank.dtype != torch.float16 or len(bank) < reference.k or not bank.isfinite().all():
         raise ValueError("its bank of features is not usable")
     if labels is not None and (labels.shape != bank.shape[:1] or labels.min() < 0):

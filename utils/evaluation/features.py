@@ -80,6 +80,16 @@ def extract(
     return Features(_cached(Path(cache_dir), image_set.name, key, compute), image_set.labels)
 
 
+def normalisation(
+    mean: Sequence[float], std: Sequence[float], device: torch.device | str
+) -> Callable[[Tensor], Tensor]:
+    """The map from uint8 images (B, 3, S, S) on `device` to what a network takes: (x / 255 - mean) / std."""
+    # As one multiplication and one addition.
+    scale = 1 / (255 * torch.tensor(std, device=device).view(3, 1, 1))
+    shift = -torch.tensor(mean, device=device).view(3, 1, 1) * 255 * scale
+    return lambda images: torch.addcmul(shift, images.float(), scale)
+
+
 @torch.inference_mode()
 def outputs_of(
     model: nn.Module,
@@ -93,15 +103,13 @@ def outputs_of(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield `model.outputs` in eval mode for each (B, 3, S, S) uint8 batch on `device`; arguments as in `extract`."""
     device = torch.device(device)
-    # (x / 255 - mean) / std as one multiplication and one addition.
-    scale = 1 / (255 * torch.tensor(std, device=device).view(3, 1, 1))
-    shift = -torch.tensor(mean, device=device).view(3, 1, 1) * 255 * scale
+    normalised = normalisation(mean, std, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     was_training = model.training
     model.eval()
     try:
         for images in batches:
-            x = torch.addcmul(shift, images.float(), scale).contiguous(memory_format=layout)
+            x = normalised(images).contiguous(memory_format=layout)
             with torch.autocast(device.type, dtype=AMP_TYPES[amp], enabled=amp != "off"):
                 outputs = model.outputs(x)
             yield outputs
@@ -110,8 +118,17 @@ def outputs_of(
 
 
 @torch.inference_mode()
-def _forward(model: nn.Module, image_set: Any, mean: Sequence[float], std: Sequence[float], device: torch.device,
-             batch_size: int, amp: str, channels_last: bool, workers: int) -> dict[str, Tensor]:
+def _forward(
+    model: nn.Module,
+    image_set: Any,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    batch_size: int,
+    amp: str,
+    channels_last: bool,
+    workers: int,
+) -> dict[str, Tensor]:
     arrays: dict[str, Tensor] = {}
     start = 0
     batches = image_set.batches(batch_size, device, workers)

@@ -99,6 +99,19 @@ def nearest_prototype(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
     return (torch.as_tensor(embedding).detach().float() @ prototypes.T).argmax(1)
 
 
+def prototype_score(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
+    """Largest cosine to a prototype; arguments as in `nearest_prototype`.
+
+    Args:
+        embedding: (N, D), of any length.
+    Returns:
+        (N,) float32 on the device of `embedding`, detached, -1 to 1.
+    """
+    embedding = F.normalize(torch.as_tensor(embedding).detach().float(), dim=1)
+    prototypes = F.normalize(torch.as_tensor(prototypes).detach().float(), dim=1).to(embedding.device)
+    return (embedding @ prototypes.T).amax(1)
+
+
 def _checked(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     queries = torch.as_tensor(queries).detach()
     bank = torch.as_tensor(bank).detach().to(queries.device)
@@ -182,10 +195,12 @@ def _merged(best: tuple[Tensor, Tensor] | None, new: tuple[Tensor, Tensor], k: i
 
 def _squared_distance(bank: Tensor, queries: Tensor, rows: Tensor) -> Tensor:
     """|q - b|^2 of each query and its own row of the bank, (N,)."""
-    return torch.cat([
-        (some - bank[row].to(some.dtype)).square().sum(1)
-        for some, row in zip(queries.split(4096), rows.split(4096), strict=True)
-    ])
+    return torch.cat(
+        [
+            (some - bank[row].to(some.dtype)).square().sum(1)
+            for some, row in zip(queries.split(4096), rows.split(4096), strict=True)
+        ]
+    )
 
 
 def _doubtful_rows(queries: Tensor, center: Tensor, scores: Tensor) -> Tensor:

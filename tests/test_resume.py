@@ -37,11 +37,18 @@ def reference(tmp_path_factory):
     return trained(path), path
 
 
-@pytest.fixture
-def half_way(tmp_path):
-    """A run that was killed in its third epoch, with states of its first two."""
-    outcome = run(tmp_path, fault=partial(signal_after_lines, signal.SIGKILL, 5))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("killed")
+    outcome = run(path, fault=partial(signal_after_lines, signal.SIGKILL, 5))
     assert outcome.status == -signal.SIGKILL
+    return path
+
+
+@pytest.fixture
+def half_way(killed, tmp_path):
+    """A copy of a run that was killed in its third epoch, with states of its first two."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -30,7 +30,7 @@ SCRIPT = Path(__file__).parent.parent / "train_cider.py"
 # Four epochs of four batches, the last of them smaller.
 SMALL = (
     "--device cpu --width 4 --feat_dim 8 --limit-train 60 --epochs 4 --batch-size 16 --warmup-epochs 1 "
-    "--eval-freq 2 --print-freq 2 --save-every 1 --name run"
+    "--eval-freq 2 --print-freq 2 --save-every 1 --prototype-init class-means --name run"
 ).split()
 PROCESSES = multiprocessing.get_context("forkserver")
 TIME_LIMIT = 60  # seconds; a run takes two

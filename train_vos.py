@@ -13,6 +13,7 @@ goes on where the run was interrupted.
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from utils.data.id_sets import IDData
 from utils.data.order import outlier_generator
 from utils.errors import UserError, run_script
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
-from utils.outliers import ClassQueues, cholesky_with_jitter, least_likely_noise, place
+from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, place
 from utils.settings import vos_settings
 from utils.train_run import TrainRun, run_training
 from utils.training import distributed
@@ -184,6 +185,15 @@ def vos_method(
 ) -> Method:
     """One step of VOS: L = CE + beta * uncertainty loss (paper, eq. 5), over the images of all processes."""
 
+    noise = NoiseOfSteps(
+        len(model.energy),
+        model.embedding_dim,
+        sample_from,
+        select,
+        partial(outlier_generator, seed),
+        model.energy.device,
+    )
+
     def losses(batch: Batch) -> Iterator[Losses]:
         found = outputs(batch.images)
         features = distributed.gather_rows(found["penultimate"].detach(), batch.size)
@@ -195,9 +205,8 @@ def vos_method(
         if batch.epoch >= start_epoch:
             means, covariance = queues.statistics()
             factor, jitter = cholesky_with_jitter(covariance)
-            generator = outlier_generator(seed, batch.epoch, batch.index)
-            noise = least_likely_noise(*means.shape, sample_from, select, generator)
-            outlier_logits = model.classify(place(means, factor, noise).flatten(0, 1))
+            outliers = place(means, factor, noise.of(batch.epoch, batch.index))
+            outlier_logits = model.classify(outliers.flatten(0, 1))
             scores = [log_weighted_sum_exp(f, model.energy) for f in (logits, outlier_logits)]
             uncertainty = uncertainty_loss(*scores, model.logistic)
         yield {

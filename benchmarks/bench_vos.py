@@ -3,6 +3,8 @@
 The row beside pytorch-ood is left out where that package is missing.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
@@ -11,8 +13,9 @@ from torch.nn import functional as F
 from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians, one_thread
 from models.encoders import build_encoder
+from utils.data.order import outlier_generator
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
-from utils.outliers import ClassQueues, least_likely_gaussian_samples
+from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, least_likely_gaussian_samples, place
 
 CLASSES, DIM, DRAWS, SELECT, QUEUE, BATCH = 10, 128, 10_000, 1, 1000, 128
 RUNS = 7
@@ -41,6 +44,8 @@ class Step:
         self.images = torch.randn(batch, 3, 32, 32, device=device)
         self.labels = torch.randint(CLASSES, (batch,)).to(device)
         self.synthesis = synthesis
+        self.noise = NoiseOfSteps(CLASSES, dim, DRAWS, SELECT, partial(outlier_generator, 0), device)
+        self.steps = 0
         self.queues = full_queues(dim, device)
 
     def __call__(self) -> None:
@@ -49,7 +54,9 @@ class Step:
         loss = F.cross_entropy(logits, self.labels)
         if self.synthesis:
             self.queues.update(features.detach(), self.labels)
-            outliers = least_likely_gaussian_samples(*self.queues.statistics(), DRAWS, SELECT).flatten(0, 1)
+            means, covariance = self.queues.statistics()
+            outliers = place(means, cholesky_with_jitter(covariance)[0], self.noise.of(0, self.steps)).flatten(0, 1)
+            self.steps += 1
             scores = [log_weighted_sum_exp(f, self.weight) for f in (logits, self.fc(outliers))]
             loss = loss + 0.1 * uncertainty_loss(*scores, self.logistic)
         loss.backward()

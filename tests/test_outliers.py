@@ -12,6 +12,7 @@ from tests.golden_rules import GOLDEN
 from utils import outliers
 from utils.outliers import (
     ClassQueues,
+    NoiseOfSteps,
     chi_square_quantile,
     cholesky_with_jitter,
     least_likely_gaussian_samples,
@@ -181,6 +182,21 @@ def test_samples_are_those_of_brute_force() -> None:
     brute = drawn[torch.arange(4000), least]
     for direction in (torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.7, -1.3])):
         assert stats.ks_2samp((ours @ direction).numpy(), (brute @ direction).numpy()).pvalue > 0.001
+
+
+def test_noise_of_a_step_depends_on_its_place_alone() -> None:
+    def noise() -> NoiseOfSteps:
+        return NoiseOfSteps(3, 5, 40, 2, lambda epoch, block: seeded(100 * epoch + block), torch.device("cpu"))
+
+    steps = [(0, 0), (0, 1), (0, 63), (0, 64), (2, 1)]
+    one = noise()
+    drawn = [one.of(*step).clone() for step in steps]
+    for step, expected in zip(reversed(steps), reversed(drawn), strict=True):
+        assert expected.shape == (3, 2, 5) and expected.dtype == torch.float32
+        assert torch.equal(noise().of(*step), expected)
+    assert len({float(each.sum()) for each in drawn}) == len(steps)
+    block = least_likely_noise(64 * 3, 5, 40, 2, seeded(201)).view(64, 3, 2, 5)
+    assert torch.equal(noise().of(2, 64 + 7), block[7].float())
 
 
 def test_shape_order_and_repeatability() -> None:

@@ -18,7 +18,7 @@ import train_vos
 from models.vos import VOSNet
 from utils.data.order import outlier_generator
 from utils.errors import run_script
-from utils.outliers import ClassQueues, least_likely_gaussian_samples
+from utils.outliers import ClassQueues, NoiseOfSteps, place
 from utils.train_run import run_training
 from utils.training import checkpoint, distributed
 from utils.training.run_folder import RunFolder
@@ -76,8 +76,9 @@ def test_a_step_is_the_paper_s_loss() -> None:
     losses["loss"].backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.uncertainty_parameters())
     with torch.no_grad():
-        generator = outlier_generator(SETTINGS["seed"], third.epoch, third.index)
-        outliers = least_likely_gaussian_samples(*queues.statistics(), 50, 2, generator).flatten(0, 1)
+        noise = NoiseOfSteps(CLASSES, DIM, 50, 2, partial(outlier_generator, 5), torch.device("cpu"))
+        means, covariance = queues.statistics()
+        outliers = place(means, torch.linalg.cholesky(covariance), noise.of(third.epoch, third.index)).flatten(0, 1)
         cross_entropies = []
         for logits, label in ((model(third.images), 1), (model.fc(outliers), 0)):
             for row in logits:

@@ -6,12 +6,13 @@ largest of n chi-square values and as many directions give the same distribution
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 RIDGE = 1e-4  # on the diagonal of the covariance, as in the official code
+STEPS_AT_ONCE = 64
 LARGE = 512  # dimensions above which a wait for the device costs little beside the factorisation
 
 
@@ -134,6 +135,41 @@ def least_likely_noise(
     return directions * (lengths / directions.norm(dim=2))[:, :, None]
 
 
+class NoiseOfSteps:
+    """`least_likely_noise` for the steps of a training, drawn for 64 steps at once, which costs little more than one.
+
+    Args:
+        generator_of: epoch, number of the 64 steps in it -> generator; so the noise of a step depends on nothing else.
+        device: where the noise is needed.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int,
+        sample_from: int,
+        select: int,
+        generator_of: Callable[[int, int], torch.Generator],
+        device: torch.device,
+    ) -> None:
+        self._shape = (STEPS_AT_ONCE, classes, select, dim)
+        self._draws = (sample_from, select)
+        self._generator_of = generator_of
+        self._device = device
+        self._block: tuple[int, int] | None = None
+        self._noise = torch.empty(0)
+
+    def of(self, epoch: int, step: int) -> Tensor:
+        """Noise of a step of an epoch, (classes, select, dim) float32."""
+        block, row = divmod(step, STEPS_AT_ONCE)
+        if self._block != (epoch, block):
+            self._block = epoch, block
+            count, classes, _, dim = self._shape
+            noise = least_likely_noise(count * classes, dim, *self._draws, self._generator_of(epoch, block))
+            self._noise = noise.float().view(self._shape).to(self._device)
+        return self._noise[row]
+
+
 def chi_square_quantile(tail: Tensor, degrees: int) -> Tensor:
     """The x that a chi-square value with `degrees` degrees of freedom exceeds with probability `tail` (float64)."""
     if degrees == 1:
@@ -141,7 +177,7 @@ def chi_square_quantile(tail: Tensor, degrees: int) -> Tensor:
     if degrees == 2:
         return -2 * tail.log()
     # Wilson and Hilferty (1931), then Newton on the logarithm of the tail, which is concave: no step can run away.
-    # A hundredth of the true value is close enough for two steps; few degrees of freedom start further away.
+    # A hundredth of the true value is close enough for three steps; few degrees of freedom start further away.
     spread = 2 / (9 * degrees)
     x = degrees * (1 - spread - math.sqrt(spread) * torch.special.ndtri(tail)).clamp(min=0.05) ** 3
     shape = torch.full_like(tail, degrees / 2)

@@ -19,9 +19,9 @@ def batch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
     return _generator("batch", seed, epoch, batch)
 
 
-def outlier_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
-    """CPU generator for the virtual outliers of that batch, the same ones on every process."""
-    return _generator("outliers", seed, epoch, batch)
+def outlier_generator(seed: int, epoch: int, block: int) -> torch.Generator:
+    """CPU generator for the virtual outliers of a block of batches of an epoch, the same ones on every process."""
+    return _generator("outliers", seed, epoch, block)
 
 
 def image_generator(seed: int, epoch: int, position: int) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""OOD detection metrics with ID as the positive class, and the geometry of embeddings in degrees."""
+"""OOD detection metrics, ID positive unless said otherwise, and the geometry of embeddings in degrees."""
 
 import numpy as np
 import torch
@@ -8,32 +8,51 @@ from torch.nn import functional as F
 ArrayLike = Tensor | np.ndarray
 
 ID_RECALL = 0.95
+POSITIVES = ("ID", "OOD")
 
 
-def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike) -> dict[str, float]:
+def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = "ID") -> dict[str, float]:
     """FPR95, AUROC, AUPR-In and AUPR-Out of scores that are larger for ID, as in CIDER's tables (METHODS: ID positive).
 
     fpr95     share of OOD accepted at the threshold whose ID recall is closest to 0.95; of equally close thresholds
-              the lowest, as in the official code
-    auroc     chance that an ID score exceeds an OOD score, a tie counting one half
+              the lowest, as in the official code. With OOD positive, as in OpenOOD: share of ID rejected at the
+              threshold whose OOD recall (share rejected) is closest to 0.95. The two are different numbers
+    auroc     chance that an ID score exceeds an OOD score, a tie counting one half; the same in both conventions
     aupr_in   average precision with ID positive;    aupr_out   with OOD positive
 
     Args:
-        id_scores: (N,).    ood_scores: (M,).
+        id_scores: (N,).    ood_scores: (M,).    positive: "ID" or "OOD".
     Returns:
         fractions of 1.
     Raises:
-        ValueError: no scores on one side, or scores that are not finite (with their number).
+        ValueError: no scores on one side, scores that are not finite (with their number), or another `positive`.
     """
-    id_scores, ood_scores = _checked(id_scores, "ID"), _checked(ood_scores, "OOD")
-    accepted_id, accepted_ood = _accepted_counts(id_scores, ood_scores)
-    rejected_ood, rejected_id = _accepted_counts(-ood_scores, -id_scores)
-    recall, false_positives = accepted_id / len(id_scores), accepted_ood / len(ood_scores)
+    id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
+    found = metrics_of_counts(*_counts(id_scores, ood_scores), positive)
+    return {name: float(value) for name, value in found.items()}
+
+
+def metrics_of_counts(ids: np.ndarray, oods: np.ndarray, positive: str = "ID") -> dict[str, np.ndarray]:
+    """`ood_metrics` of many experiments at once: (..., G) images of each side at G thresholds -> (...) values.
+
+    Args:
+        ids, oods: images whose score is the g-th largest; zero where an experiment has none of it.
+    """
+    if positive not in POSITIVES:
+        raise ValueError(f"unknown positive class {positive!r}; choose from {', '.join(POSITIVES)}")
+    # Whole numbers in float64 are exact, and need no conversion for the divisions.
+    accepted_id, accepted_ood = (side.cumsum(-1, dtype=np.float64) for side in (ids, oods))
+    n_id, n_ood = accepted_id[..., -1:], accepted_ood[..., -1:]
+    rejected_id, rejected_ood = n_id - accepted_id + ids, n_ood - accepted_ood + oods
+    if positive == "ID":
+        fpr95 = _false_positive_rate(accepted_id, accepted_ood)
+    else:
+        fpr95 = _false_positive_rate(rejected_ood[..., ::-1], rejected_id[..., ::-1])
     return {
-        "fpr95": float(false_positives[_closest_lowest(recall)]),
-        "auroc": float((np.diff(false_positives, prepend=0) * (recall + np.r_[0, recall[:-1]]) / 2).sum()),
-        "aupr_in": _average_precision(accepted_id, accepted_ood),
-        "aupr_out": _average_precision(rejected_ood, rejected_id),
+        "fpr95": fpr95,
+        "auroc": (oods * (2 * accepted_id - ids)).sum(-1) / (2 * n_id * n_ood)[..., 0],
+        "aupr_in": _average_precision(ids, accepted_id, accepted_ood) / n_id[..., 0],
+        "aupr_out": _average_precision(oods, rejected_ood, rejected_id) / n_ood[..., 0],
     }
 
 
@@ -43,9 +62,10 @@ def recall_threshold(id_scores: ArrayLike, recall: float = ID_RECALL) -> float:
     Raises:
         ValueError: no scores, or scores that are not finite.
     """
-    scores = _checked(id_scores, "ID")
-    accepted, _ = _accepted_counts(scores, scores[:0])
-    return float(np.unique(scores)[::-1][_closest_lowest(accepted / len(scores), recall)])
+    scores = checked_scores(id_scores, "ID")
+    values, counts = np.unique(scores, return_counts=True)
+    accepted = counts[::-1].cumsum() / len(scores)
+    return float(values[::-1][_closest_lowest(accepted, recall)])
 
 
 def roc_curve(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -54,8 +74,8 @@ def roc_curve(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, 
     Raises:
         ValueError: no scores on one side, or scores that are not finite.
     """
-    id_scores, ood_scores = _checked(id_scores, "ID"), _checked(ood_scores, "OOD")
-    accepted_id, accepted_ood = _accepted_counts(id_scores, ood_scores)
+    id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
+    accepted_id, accepted_ood = (counts.cumsum() for counts in _counts(id_scores, ood_scores))
     return np.r_[0, accepted_ood / len(ood_scores)], np.r_[0, accepted_id / len(id_scores)]
 
 
@@ -101,13 +121,42 @@ def compactness_degrees(features: ArrayLike, means: ArrayLike, labels: ArrayLike
     return _degrees((features * means.to(features.device)[labels]).sum(1).mean())
 
 
+def nearest_degrees(features: ArrayLike, means: ArrayLike) -> Tensor:
+    """Angle of each feature (N, D) to the nearest class mean (C, D): (N,) float64 degrees. Rows are normalised here."""
+    features, means = _unit_rows(features), _unit_rows(means)
+    return _largest_cosines(features, means).clamp(-1, 1).arccos().rad2deg()
+
+
+def separability_degrees(id_features: ArrayLike, ood_features: ArrayLike, means: ArrayLike) -> float:
+    """How much farther OOD lies from the nearest class mean than ID does (Ming et al. 2023, section 4.3).
+
+    arccos(mean over OOD of max_c z.mu_c) - arccos(mean over ID of max_c z.mu_c): of mean cosines, as in the official
+    code, not a difference of mean angles. Rows are normalised here.
+
+    Args:
+        id_features: (N, D).    ood_features: (M, D).    means: (C, D) class means of ID train.
+    Returns:
+        degrees, -180 to 180; larger is better.
+    Raises:
+        ValueError: no features on one side.
+    """
+    means = _unit_rows(means)
+    angles = []
+    for name, features in (("OOD", ood_features), ("ID", id_features)):
+        if len(features) == 0:
+            raise ValueError(f"no {name} features")
+        angles.append(_degrees(_largest_cosines(_unit_rows(features), means).mean()))
+    return angles[0] - angles[1]
+
+
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
     """Share of predictions that equal the labels."""
     predicted, labels = torch.as_tensor(predicted), torch.as_tensor(labels)
     return float((predicted == labels.to(predicted.device)).double().mean())
 
 
-def _checked(scores: ArrayLike, name: str) -> np.ndarray:
+def checked_scores(scores: ArrayLike, name: str) -> np.ndarray:
+    """Scores as (N,) float64; ValueError where there are none or where some are not finite."""
     if isinstance(scores, Tensor):
         scores = scores.detach().double().cpu().numpy()
     scores = np.asarray(scores, dtype=np.float64).ravel()
@@ -119,28 +168,43 @@ def _checked(scores: ArrayLike, name: str) -> np.ndarray:
     return scores
 
 
-def _accepted_counts(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of each side reach every distinct score, from the highest score down."""
-    scores = np.concatenate([positive, negative])
-    thresholds, group = np.unique(-scores, return_inverse=True)
-    counts = np.bincount(group[: len(positive)], minlength=len(thresholds))
-    others = np.bincount(group[len(positive) :], minlength=len(thresholds))
-    return counts.cumsum(), others.cumsum()
+def score_groups(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """For each image the rank of its score among the distinct ones, 0 for the highest, and how many there are."""
+    values, group = np.unique(-np.concatenate([id_scores, ood_scores]), return_inverse=True)
+    return group[: len(id_scores)], group[len(id_scores) :], len(values)
 
 
-def _closest_lowest(recall: np.ndarray, wanted: float = ID_RECALL) -> int:
-    """Index of the recall closest to `wanted`; of equally close ones the last, but none after all ID are accepted."""
-    recall = recall[: np.searchsorted(recall, 1.0) + 1]
-    return len(recall) - 1 - int(np.abs(recall - wanted)[::-1].argmin())
+def _counts(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    *groups, count = score_groups(id_scores, ood_scores)
+    return tuple(np.bincount(group, minlength=count) for group in groups)
 
 
-def _average_precision(true_positives: np.ndarray, false_positives: np.ndarray) -> float:
-    gained = np.diff(true_positives, prepend=0) / true_positives[-1]
-    return float((gained * true_positives / (true_positives + false_positives)).sum())
+def _false_positive_rate(true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
+    chosen = _closest_lowest(true_positives / true_positives[..., -1:])
+    taken = np.take_along_axis(false_positives, chosen[..., None], axis=-1)[..., 0]
+    return taken / false_positives[..., -1]
+
+
+def _closest_lowest(recall: np.ndarray, wanted: float = ID_RECALL) -> np.ndarray:
+    """Index of the recall closest to `wanted`; of equally close ones the last, but none after all are accepted."""
+    distance = np.abs(recall - wanted)
+    distance[..., 1:][recall[..., :-1] >= 1] = np.inf
+    return recall.shape[-1] - 1 - distance[..., ::-1].argmin(-1)
+
+
+def _average_precision(gained: np.ndarray, true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
+    """Sum of the precision at which each positive is gained."""
+    # Where a resample lacks the highest scores nobody is accepted yet, and nothing is gained.
+    return (gained * (true_positives / np.maximum(true_positives + false_positives, 1))).sum(-1)
 
 
 def _unit_rows(rows: ArrayLike) -> Tensor:
     return F.normalize(torch.as_tensor(rows).detach().double(), dim=1)
+
+
+def _largest_cosines(features: Tensor, means: Tensor) -> Tensor:
+    """Largest cosine to a class mean of unit rows, (N,)."""
+    return torch.cat([(rows @ means.to(rows.device).T).amax(1) for rows in features.split(16384)])
 
 
 def _degrees(cosine: Tensor) -> float:

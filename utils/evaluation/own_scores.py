@@ -1,15 +1,14 @@
 """The scores that CIDER, VOS and their comparisons stand on, as entries of the registry."""
 
-import copy
+from functools import partial
 
 from torch.nn import functional as F
 
 from utils.evaluation.features import Features
 from utils.evaluation.gaussians import fit_mahalanobis, fit_official_mahalanobis, fit_ssd
-from utils.evaluation.logit_scores import energy_score, logistic_score, msp_score
+from utils.evaluation.logit_scores import logit_score
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import knn_score, prototype_score
-from utils.losses import log_weighted_sum_exp
 
 
 def _knn(train: Features, given: Ingredients) -> FittedScore:
@@ -45,28 +44,10 @@ def _prototype(train: Features, given: Ingredients) -> FittedScore:
     return FittedScore("prototype", lambda outputs, images: prototype_score(outputs["embedding"], prototypes))
 
 
-def _energy(train: Features, given: Ingredients) -> FittedScore:
-    return FittedScore("energy", lambda outputs, images: energy_score(outputs["logits"]))
-
-
-def _msp(train: Features, given: Ingredients) -> FittedScore:
-    return FittedScore("MSP", lambda outputs, images: msp_score(outputs["logits"]), probability=True)
-
-
-def _sigmoid_energy(train: Features, given: Ingredients) -> FittedScore:
-    weights = given.energy_weights[0].detach().to(given.device)
+def _of_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
+    score = logit_score(name, given.model, classifier_is_trained=given.classifier is not None)
     return FittedScore(
-        "sigmoid of the weighted energy",
-        lambda outputs, images: log_weighted_sum_exp(outputs["logits"], weights),
-        probability=True,
-    )
-
-
-def _logistic(train: Features, given: Ingredients) -> FittedScore:
-    weights = given.energy_weights[0].detach().to(given.device)
-    head = copy.deepcopy(given.energy_weights[1]).requires_grad_(False).to(given.device)
-    return FittedScore(
-        "logistic head", lambda outputs, images: logistic_score(outputs["logits"], weights, head), probability=True
+        score.shown, lambda outputs, images: score.score({"logits": outputs["logits"].cpu()}), score.probability
     )
 
 
@@ -94,13 +75,18 @@ OWN_SCORES = (
     ),
     _score("ssd", (), "SSD: A Unified Framework for Self-Supervised Outlier Detection (ICLR 2021)", _ssd),
     _score("prototype", ("prototypes",), "none: largest cosine to a prototype of CIDER (ICLR 2023)", _prototype),
-    _score("energy", ("classifier",), "Energy-based Out-of-distribution Detection (NeurIPS 2020)", _energy),
+    _score(
+        "energy",
+        ("classifier",),
+        "Energy-based Out-of-distribution Detection (NeurIPS 2020)",
+        partial(_of_logits, "energy"),
+    ),
     _score(
         "msp",
         ("classifier",),
         "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (ICLR 2017)",
-        _msp,
+        partial(_of_logits, "msp"),
     ),
-    _score("sigmoid-energy", ("classifier", "energy weights"), _VOS, _sigmoid_energy),
-    _score("logistic", ("classifier", "energy weights"), _VOS, _logistic),
+    _score("sigmoid-energy", ("classifier", "energy weights"), _VOS, partial(_of_logits, "sigmoid-energy")),
+    _score("logistic", ("classifier", "energy weights"), _VOS, partial(_of_logits, "logistic")),
 )

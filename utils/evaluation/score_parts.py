@@ -36,7 +36,7 @@ class Ingredients:
         num_classes: C.    k: neighbour of the KNN score.    device: where scores are computed.
         classifier: the layer from penultimate features to logits, where it was trained.
         prototypes: (C, feat_dim) of the head's space.
-        energy_weights: VOS's (C,) weights, and its logistic head.
+        model: the network, for what VOS trains beside its classifier.
         network: for scores that need gradients through it.
     """
 
@@ -45,7 +45,7 @@ class Ingredients:
     device: torch.device
     classifier: nn.Linear | None = None
     prototypes: Tensor | None = None
-    energy_weights: tuple[Tensor, nn.Linear] | None = None
+    model: nn.Module | None = None
     network: Network | None = None
 
     def has(self, need: str) -> bool:
@@ -53,7 +53,7 @@ class Ingredients:
         given = {
             "classifier": self.classifier,
             "prototypes": self.prototypes,
-            "energy weights": self.energy_weights,
+            "energy weights": getattr(self.model, "energy", None),
             "images": self.network,
         }
         return given[need] is not None
@@ -74,10 +74,6 @@ class FittedScore:
     shown: str
     score: Callable[[dict[str, Tensor], Any], Tensor]
     probability: bool = False
-
-    def display(self, scores: Tensor) -> Tensor:
-        """What is shown of scores, and what a threshold of the user is compared with."""
-        return scores.double().sigmoid() if self.probability else scores
 
 
 @dataclass(frozen=True)

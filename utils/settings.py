@@ -3,15 +3,17 @@
 from typing import Any
 
 # CIDER: Ming et al. 2023 and the scripts of the official code (METHODS: 500 epochs of 512 images x 2 views).
-# digits: a small run for two CPU cores; its values were chosen by the ID loss and time, not by any OOD set.
+# digits: a small run for two CPU cores. Batch size and learning rate were chosen on its ID training set alone: trained
+# on the digits 0 to 3, told from 4 and 5, batch 32 with 0.03 had an AUROC of 98 %, 64 with 0.05 97 %, 128 with 0.2 85 %
+# (24 epochs, one seed). No OOD set of the demo took part.
 _CONTRASTIVE: dict[str, dict[str, Any]] = {
     "digits": dict(
         model="resnet18",
         width=16,
-        epochs=40,
-        batch_size=128,
-        learning_rate=0.2,
-        warmup_epochs=4,
+        epochs=30,
+        batch_size=32,
+        learning_rate=0.03,
+        warmup_epochs=3,
         proto_m=0.95,
         w=2.0,
         prototype_init="simplex",  # class means need most of a short run to come apart

@@ -182,7 +182,7 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
             write_csv(args.csv, results, threshold)
             print(f"Written: {args.csv}")
         if args.sheet:
-            draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}  {found}", subtitle=how)
+            draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}: {found}", subtitle=how)
             print(f"Written: {args.sheet}")
     except OSError as error:
         raise UserError(f"the results could not be written: {error}\n  do         : pass another FILE") from error

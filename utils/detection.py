@@ -109,10 +109,11 @@ def draw_sheet(path: Path, results: Results, threshold: float, limit: int, *, ti
 
 def _picture(result: Result) -> Picture:
     pixels = resize_center_crop(read_image(result.path), PICTURE).transpose(1, 2, 0)
-    lines = (f"{result.score:.4f}", _class_text(result), shown(result.path.name))
+    score = f"{result.score:.4f}".replace("-", "\N{MINUS SIGN}")
+    lines = (score, _class_text(result), shown(result.path.name))
     return Picture(np.ascontiguousarray(pixels), tuple(line for line in lines if line))
 
 
 def _class_text(result: Result) -> str:
-    share = "" if result.probability is None else f" {100 * result.probability:.0f} %"
+    share = "" if result.probability is None else f" · {100 * result.probability:.0f} %"
     return f"{result.nearest_class}{share}"

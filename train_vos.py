@@ -85,10 +85,10 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     network = train_options.add_network_options(parser, ARCHS)
     network.add_argument(
         "--feat_dim",
-        type=options.positive_int,
+        type=int,
         metavar="D",
-        help="bottleneck behind the encoder (batch norm, linear, ReLU) in which the outliers are drawn; 64 worked "
-        "where 512 did not (default: none on digits and CIFAR, as in the paper; else 64)",
+        help="bottleneck behind the encoder (batch norm, linear, ReLU) in which the outliers are drawn, 0 for none; 64 "
+        "worked where 512 did not (default: 0 on digits and CIFAR, as in the paper; else 64)",
     )
     network.add_argument(
         "--droprate", type=options.fraction, help="dropout of the WRNs (default: 0.3, as in the paper)"
@@ -114,6 +114,8 @@ def check_method(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
             f"--start_epoch {args.start_epoch} leaves none of --epochs {args.epochs} for virtual outliers; "
             "--loss_weight 0 trains without any"
         )
+    if args.feat_dim < 0:
+        parser.error(f"--feat_dim {args.feat_dim} is no dimension; 0 stands for no bottleneck")
     if args.select > args.sample_from:
         parser.error(f"--select {args.select} of --sample_from {args.sample_from} draws is not possible")
 
@@ -124,7 +126,7 @@ def build_model(args: argparse.Namespace, num_classes: int) -> VOSNet:
         model = VOSNet(
             args.model,
             num_classes,
-            args.feat_dim,
+            args.feat_dim or None,
             args.droprate,
             args.stem,
             args.pretrained and not args.weights,

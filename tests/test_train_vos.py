@@ -225,7 +225,7 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {
         "model": "wrn-40-2", "epochs": 100, "batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4,
         "momentum": 0.9, "start_epoch": 40, "sample_number": 1000, "sample_from": 10_000, "select": 1,
-        "loss_weight": 0.1, "warmup": "none", "cosine": True, "feat_dim": None, "droprate": None,
+        "loss_weight": 0.1, "warmup": "none", "cosine": True, "feat_dim": 0, "droprate": None,
     }  # fmt: skip
     assert args.name == "vos_wrn-40-2_seed1_trial0"
     dense = parsed(monkeypatch, "--in-dataset", "CIFAR-100", "--model", "densenet-bc-100-12", "--loss-weight", "0")
@@ -236,6 +236,7 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     (["--epochs", "10", "--start_epoch", "10"], "leaves none of --epochs 10"),
     (["--epochs", "1"], "--loss_weight 0 trains without any"),
     (["--start_epoch", "0"], "at least 1"),
+    (["--feat_dim", "-1"], "0 stands for no bottleneck"),
     (["--select", "5", "--sample-from", "4"], "--select 5 of --sample_from 4"),
     (["--model", "wrn-28-10", "--stem", "imagenet"], "not wrn-28-10"),
     (["--model", "vgg16"], "invalid choice"),

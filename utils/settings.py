@@ -70,6 +70,7 @@ _VOS_COMMON = dict(
     stem="cifar",
     pretrained=False,
     train_layers="all",
+    feat_dim=0,
     epochs=100,
     batch_size=128,
     learning_rate=0.1,

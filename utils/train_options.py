@@ -73,8 +73,8 @@ def add_network_options(
     group.add_argument(
         "--train-layers",
         choices=("layer4", "all"),
-        help="what the imagenet stem trains: the last stage and what follows it (CIDER's paper), or all (default for "
-        "your own folder)",
+        help="what the imagenet stem trains: layer4, the last stage and what follows it, as CIDER's paper does on "
+        "ImageNet-100; or all (default elsewhere)",
     )
     return group
 

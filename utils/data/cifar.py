@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from utils.data.places import is_file
+from utils.data.places import is_file, shown
 from utils.data.restricted_pickle import load_plain_pickle
 from utils.errors import UserError
 from utils.files import REPOSITORY
@@ -63,7 +63,8 @@ def download_cifar(name: str, root: Path) -> Path:
         facts(str(root), download=True)
     # torchvision lets pass what urllib, tarfile and its own checks raise.
     except Exception as error:
-        raise UserError(f"{name} could not be downloaded: {error}\n  from       : {facts.url}\n  to         : {root}\n"
+        raise UserError(f"{name} could not be downloaded: {error}\n  from       : {facts.url}\n"
+                        f"  to         : {shown(root)}\n"
                         f"  or         : fetch it elsewhere, unpack it there, and pass --id-loc") from error
     return root / facts.base_folder
 
@@ -75,7 +76,7 @@ def missing_cifar(name: str, root: Path) -> UserError:
 
 
 def _missing_file(name: str, path: Path) -> UserError:
-    return UserError(f"{name} not found.\n  looked for : {path}\n  {_advice(name)}\n"
+    return UserError(f"{name} not found.\n  looked for : {shown(path)}\n  {_advice(name)}\n"
                      f"  or         : pass --id-loc /path/to/folder")
 
 
@@ -130,7 +131,7 @@ def read_class_names(name: str, folder: Path) -> tuple[tuple[str, ...], tuple[st
     classes = 10 if name == "CIFAR-10" else 100
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(n, str | bytes) for n in names):
         raise UserError(f"damaged file: no list of {classes} class names under {facts.meta['key']!r}\n"
-                        f"  file       : {folder / facts.meta['filename']}\n  {_advice(name)}")
+                        f"  file       : {shown(folder / facts.meta['filename'])}\n  {_advice(name)}")
     names = tuple(n.decode("latin1") if isinstance(n, bytes) else n for n in names)
     return names, () if is_official else (facts.meta["filename"],)
 
@@ -146,7 +147,7 @@ def _read_pickle(name: str, folder: Path, file_name: str, md5: str) -> tuple[dic
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read a file of {name}: {error.strerror}\n  file       : {path}") from error
+        raise UserError(f"cannot read a file of {name}: {error.strerror}\n  file       : {shown(path)}") from error
     is_official = hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
     return load_plain_pickle(path, content, _advice(name)), is_official
 
@@ -156,7 +157,7 @@ def _checked_batch(batch: dict, path: Path, classes: int, advice: str) -> tuple[
     labels = batch.get("labels" if classes == 10 else "fine_labels")
     fault = _pixel_fault(pixels) or _label_fault(labels, len(pixels), classes)
     if fault:
-        raise UserError(f"damaged file: {fault}\n  file       : {path}\n  {advice}")
+        raise UserError(f"damaged file: {fault}\n  file       : {shown(path)}\n  {advice}")
     return pixels.reshape(-1, 3, SIZE, SIZE), np.asarray(labels).astype(np.int64)
 
 

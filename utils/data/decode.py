@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from utils.data.places import described
+
 # What the suffixes of image_folder.py stand for. Pillow knows forty more, and hands some to other programs (EPS).
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Pillow only warns between this number and twice of it; such an image takes some 300 MB, so it is refused here.
@@ -126,4 +128,4 @@ def _reason(error: Exception) -> str:
         return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return described(error)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
+from utils.data.places import shown
 from utils.errors import UserError
 from utils.files import file_sha256
 
@@ -153,7 +154,7 @@ def read_image(path: str | Path) -> Image.Image:
     try:
         return open_rgb(path)
     except UnreadableImage as error:
-        raise UserError(f"an image cannot be read: {error}\n  file       : {path}\n"
+        raise UserError(f"an image cannot be read: {error}\n  file       : {shown(path)}\n"
                         f"  do         : replace or remove it, and start again") from error
 
 
@@ -202,4 +203,4 @@ def _file_digest(path: Path) -> bytes:
     try:
         return bytes.fromhex(file_sha256(path))
     except OSError as error:
-        raise UserError(f"an image cannot be read: {error.strerror}\n  file       : {path}") from error
+        raise UserError(f"an image cannot be read: {error.strerror}\n  file       : {shown(path)}") from error

@@ -5,15 +5,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scipy.io import whosmat
-
 from utils.data import cifar
 from utils.data.download import file_md5
 from utils.data.image_folder import list_images
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
 from utils.data.sources import Source, ood_roots, places_of
-from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
+from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn, selected_count
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
 
@@ -126,11 +124,9 @@ def _look_for_svhn(row: OODSet, data_root: Path) -> Found:
     for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
         if (folder / SELECTED_FILE).is_file():
             try:
-                shapes = {name: shape for name, shape, _ in whosmat(folder / SELECTED_FILE)}
-                return _counted(row, folder, shapes["X"][-1])
-            # A damaged file makes the reader raise nearly anything.
-            except Exception as error:
-                return Found("other", folder, f"{SELECTED_FILE} is damaged: {error}")
+                return _counted(row, folder, selected_count(folder))
+            except UserError as error:
+                return Found("other", folder, f"{SELECTED_FILE}: {str(error).splitlines()[0]}")
     return Found("missing", places_of(row, data_root)[0], "")
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from utils.data.ood_table import OODSet
-from utils.data.places import children, is_folder, require_folder
+from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 
 
@@ -12,7 +12,7 @@ class MissingSet(UserError):
     """An OOD set that is not on disk. Attributes: name, path (where it was looked for first), source."""
 
     def __init__(self, row: OODSet, places: list[Path], remark: str = "") -> None:
-        looked = "\n               ".join(str(place) for place in places)
+        looked = "\n               ".join(shown(place) for place in places)
         by = f"python scripts/prepare_data.py --only {row.name}, or from {row.source}"
         super().__init__(
             f"{row.name} not found{remark}.\n  looked for : {looked}\n  get it by  : {by}\n"

@@ -10,6 +10,7 @@ from utils.data.image_folder import Listing, list_images, load_files, other_file
 from utils.data.images import ImageSet, TensorImages
 from utils.data.ood_files import MissingSet, existing_places, list_file_beside
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
+from utils.data.places import shown
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
@@ -113,12 +114,12 @@ def _draw_note(row: OODSet, place: Path) -> tuple[str, ...]:
 
 def _own_folder(name: str, path: str, size: int, seed: int) -> ImageSet:
     if not name or not path:
-        raise UserError(f"not of the form NAME=PATH: {name}={path}")
+        raise UserError(f"not of the form NAME=PATH: {name}={shown(path)}")
     # A folder that somebody calls SVHN need not be the benchmark's SVHN.
     name = f"{name} (own folder)" if find_ood_set(name) else name
     listing = list_images(Path(path).expanduser())
     if not listing.paths:
-        raise UserError(f"{name} holds no images.\n  looked for : {path}/**/*.jpg, .png, ...\n"
+        raise UserError(f"{name} holds no images.\n  looked for : {shown(path)}/**/*.jpg, .png, ...\n"
                         f"  do         : check the path")
     return _load_listing(name, listing, size, seed)[0]
 

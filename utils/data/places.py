@@ -47,6 +47,11 @@ def shown(name: str | Path) -> str:
     return "".join(_escaped(char) if _needs_escape(char) else char for char in str(name))
 
 
+def described(error: Exception) -> str:
+    """What went wrong on one short line; the text may hold pieces of a damaged file."""
+    return shown(f"{type(error).__name__}: {error}"[:200])
+
+
 def _needs_escape(char: str) -> bool:
     # Not str.isprintable: Persian and the scripts of India need its zero-width joiners.
     code = ord(char)

@@ -1,14 +1,14 @@
 """SVHN test images (Netzer et al. 2011) from the MATLAB files, and the selection that CIDER's table uses."""
 
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 
-from utils.data.places import cannot_read, is_file
+from utils.data.mat_file import MatError, read_arrays
+from utils.data.places import cannot_read, is_file, shown
 from utils.errors import UserError
 from utils.files import atomic_write
 
@@ -37,12 +37,17 @@ def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     notes = _source_notes(content["md5"])
     try:
         with atomic_write(folder / SELECTED_FILE) as stream:
-            savemat(stream, {"X": images, "y": labels[:, None], "sha256": _digest(images, labels, content["md5"]),
-                             "made_from": content["md5"]})
+            savemat(stream, {"X": images, "y": labels[:, None], "made_from": _as_bytes(content["md5"]),
+                             "sha256": _as_bytes(_digest(images, labels, content["md5"]))})
         note = f"SVHN: {SELECTED_FILE} made from {FULL_FILE}"
     except OSError as error:
         note = f"SVHN: {SELECTED_FILE} could not be written ({error.strerror}); the selection is made anew each time"
     return _channels_first(images), (note, *notes)
+
+
+def selected_count(folder: Path) -> int:
+    """How many images selected_test_32x32.mat holds. UserError: damaged. FileNotFoundError: not there."""
+    return len(_read_mat(folder / SELECTED_FILE)["y"])
 
 
 def select_rows(labels: np.ndarray) -> np.ndarray:
@@ -51,14 +56,21 @@ def select_rows(labels: np.ndarray) -> np.ndarray:
 
 
 def _selection_notes(content: dict, path: Path) -> tuple[str, ...]:
-    stored, made_from = content.get("sha256"), content.get("made_from")
-    if stored is None or made_from is None:
+    if "sha256" not in content or "made_from" not in content:
         return (f"SVHN: {SELECTED_FILE} holds no checksum, since it was made elsewhere; it is used as it is",)
-    stored, made_from = ("".join(map(str, np.ravel(text))) for text in (stored, made_from))
-    if stored != _digest(content["X"], content["y"], made_from):
+    made_from = _as_text(content["made_from"])
+    if _as_text(content["sha256"]) != _digest(content["X"], content["y"], made_from):
         raise UserError(f"damaged file: its content has another checksum than when it was written\n"
-                        f"  file       : {path}\n  {_ADVICE}")
+                        f"  file       : {shown(path)}\n  {_ADVICE}")
     return _source_notes(made_from)
+
+
+def _as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("latin1"), dtype=np.uint8)
+
+
+def _as_text(array: np.ndarray) -> str:
+    return array.tobytes().decode("latin1")
 
 
 def _source_notes(md5: str) -> tuple[str, ...]:
@@ -82,25 +94,24 @@ def _read_mat(path: Path) -> dict:
     except OSError as error:
         raise cannot_read(error, path) from error
     try:
-        content = loadmat(io.BytesIO(raw), variable_names=["X", "y", "sha256", "made_from"])
-    # A damaged file makes the reader raise nearly anything (zlib.error, ValueError, TypeError, MemoryError, ...).
-    except Exception as error:
-        raise UserError(f"damaged file: {type(error).__name__}: {error}\n  file       : {path}\n  {_ADVICE}") from error
-    fault = _fault(content.get("X"), content.get("y"))
+        content = read_arrays(raw)
+        fault = _fault(content.get("X"), content.get("y"))
+    except MatError as error:
+        fault = str(error)
     if fault:
-        raise UserError(f"damaged file: {fault}\n  file       : {path}\n  {_ADVICE}")
+        raise UserError(f"damaged file: {fault}\n  file       : {shown(path)}\n  {_ADVICE}")
     md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     return {**content, "y": content["y"].ravel().astype(np.uint8), "md5": md5}
 
 
-def _fault(images: object, labels: object) -> str | None:
-    if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+def _fault(images: np.ndarray | None, labels: np.ndarray | None) -> str | None:
+    if images is None or labels is None:
         return "no array of images under 'X' or none of labels under 'y'"
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
         return f"images are {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)"
     if labels.size != images.shape[3] or labels.size == 0:
         return f"{labels.size:,} labels for {images.shape[3]:,} images"
-    if labels.dtype.kind not in "iuf" or not np.isin(labels, range(11)).all():
+    if not np.isin(labels, range(11)).all():
         return "labels that are not within 1..10"
     return None
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -161,7 +162,8 @@ def _cached(
     text = json.dumps(key, sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:40]
     path = folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    if path.exists():
+    # Path.exists raises where the folder may not be entered; there is no cache then, and a warning when it is written.
+    if os.path.exists(path):
         try:
             return _read(path, text, key["count"])
         except Exception as error:  # numpy and zipfile say nowhere what they raise for bytes that are no archive
@@ -169,18 +171,29 @@ def _cached(
     arrays = compute()
     try:
         with atomic_write(path) as stream:
-            np.savez(stream, key=np.array(text), **{name: values.numpy() for name, values in arrays.items()})
+            shapes = np.array(json.dumps(_shapes(arrays)))
+            named = {name: values.numpy() for name, values in arrays.items()}
+            np.savez(stream, key=np.array(text), shapes=shapes, **named)
     except OSError as error:
         warnings.warn(f"feature cache {path} could not be written ({error})", stacklevel=2)
     return arrays
 
 
 def _read(path: Path, key: str, count: int) -> dict[str, Tensor]:
-    """Arrays of a cache file. Each is a member of a zip archive, whose CRC numpy checks while it reads."""
+    """Arrays of a cache file. Each is a member of a zip archive, whose CRC is checked when all of it is read.
+
+    A damaged header can make a member shorter, or hide it; that all are there and whole is checked by their shapes.
+    """
     with np.load(path, allow_pickle=False) as archive:
         if str(archive["key"]) != key:
             raise ValueError("it belongs to other settings")
-        arrays = {name: torch.from_numpy(archive[name]) for name in archive.files if name != "key"}
+        arrays = {name: torch.from_numpy(archive[name]) for name in archive.files if name not in ("key", "shapes")}
+        if _shapes(arrays) != json.loads(str(archive["shapes"])):
+            raise ValueError("arrays are missing or cut off")
     if not arrays or any(len(values) != count for values in arrays.values()):
         raise ValueError(f"it does not hold {count} rows")
     return arrays
+
+
+def _shapes(arrays: dict[str, Tensor]) -> dict[str, list]:
+    return {name: [str(values.dtype), *values.shape] for name, values in arrays.items()}

@@ -22,6 +22,8 @@ from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.scores import knn_search
 from utils.files import atomic_write
 
+# A larger bank is stored in float16, which moves a row by at most 2^-11 of its length.
+EXACT_BYTES = 32 * 1024**2
 FORMAT = "ood reference statistics 1"
 _ABOUT = ("score", "shown", "k", "source", "class_names", "mean", "std", "size", "checkpoint_sha256")
 
@@ -33,7 +35,7 @@ class Reference:
     Attributes:
         score: as `make_scorer` names it.    shown: as tables name it.
         k: neighbour of the KNN score; 0 for scores without neighbours.
-        bank: (M, D) float16 unit penultimate features of ID images; M = 0 for scores without neighbours.
+        bank: (M, D) unit penultimate features of ID images, float32 or float16; M = 0 for scores without neighbours.
         bank_labels: (M,) int64 classes of those images, or None where nobody knows them.
         id_scores: (N,) scores of ID images that are not in the bank; larger = more ID.
         source: which images those are, in words.
@@ -118,11 +120,13 @@ def make_reference(
     Raises:
         UserError: fewer images in the bank than k.
     """
-    bank = torch.empty(0, train.outputs["penultimate"].shape[1], dtype=torch.float16)
+    bank = torch.empty(0, train.outputs["penultimate"].shape[1])
     labels = None
     if scorer.k:
-        # Half the size of float32. Thresholds come from the same rounded rows, so they fit the scores.
-        bank, labels = F.normalize(train.outputs["penultimate"], dim=1).half(), train.labels
+        bank, labels = F.normalize(train.outputs["penultimate"], dim=1), train.labels
+        if bank.nbytes > EXACT_BYTES:
+            # Thresholds come from the same rounded rows, so they fit the scores.
+            bank = bank.half()
         if scorer.k > len(bank):
             raise UserError(f"K = {scorer.k} needs as many ID images to compare with, but there are {len(bank):,}")
     on_device = {name: values.to(device) for name, values in held_out.outputs.items()}
@@ -187,7 +191,7 @@ def _check(reference: Reference) -> None:
     bank, labels = reference.bank, reference.bank_labels
     if reference.score not in ("knn", *LOGIT_SCORES) or (reference.score == "knn") != (reference.k > 0):
         raise ValueError(f"unknown score {reference.score} with K = {reference.k}")
-    if bank.ndim != 2 or bank.dtype != torch.float16 or len(bank) < reference.k or not bank.isfinite().all():
+    if bank.ndim != 2 or not bank.is_floating_point() or len(bank) < reference.k or not bank.isfinite().all():
         raise ValueError("its bank of features is not usable")
     if labels is not None and (labels.shape != bank.shape[:1] or labels.min() < 0):
         raise ValueError("its labels do not fit its bank of features")

@@ -1,0 +1,345 @@
+"""detect.py and load_detector: scores as the evaluation has them, thresholds, files of any kind, mistakes."""
+
+import csv
+import io
+import sys
+import warnings
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import detect
+import eval_cider
+from models.cider import CIDERNet
+from models.vos import VOSNet
+from tests.data_files import write_images
+from utils.data.digits import held_out_digits, id_digits
+from utils.data.stream import decode_stream
+from utils.detector import load_detector
+from utils.errors import UserError, run_script
+from utils.evaluation.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
+from utils.evaluation.reference import load_reference, reference_path, save_reference
+from utils.training.checkpoint import official_format, save
+
+INPUT = {"size": 32, "mean": (0.3, 0.3, 0.3), "std": (0.4, 0.4, 0.4)}
+
+
+def write_png(folder, images):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:03d}.png")
+
+
+def call(main, name, *arguments):
+    """Run a script of the repository in this process: its exit status, and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", [name, "--device", "cpu", *map(str, arguments)])
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        with pytest.raises(SystemExit) as ended:
+            run_script(main)
+    return ended.value.code, out.getvalue(), err.getvalue()
+
+
+def run_detect(*arguments):
+    return call(detect.main, "detect.py", *arguments)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A small network with prototypes, as the training saves it."""
+    torch.manual_seed(0)
+    model = CIDERNet("resnet18", num_classes=6, width=4)
+    path = tmp_path_factory.mktemp("run") / "checkpoint_3.pth.tar"
+    prototypes = F.normalize(torch.randn(6, 128), dim=1)
+    args = {"in_dataset": "digits", "temp": 0.2, "seed": 4, "input": INPUT}
+    save(official_format(model, prototypes, method="cider", epoch=3, args=args, class_names=tuple("012345")), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(checkpoint, tmp_path_factory):
+    """The checkpoint after eval_cider.py, in a folder of its own, and the folder of the evaluation."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    path, out = folder / checkpoint.name, folder / "eval"
+    path.write_bytes(checkpoint.read_bytes())
+    arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--K", "7", "--no-plots", "--out", out)
+    status, _, err = call(eval_cider.main, "eval_cider.py", *arguments)
+    assert status == 0, err
+    return path, out
+
+
+@pytest.fixture
+def copied(evaluated, tmp_path):
+    """A copy of the evaluated checkpoint with its statistics, for tests that change files."""
+    path = tmp_path / "copy" / evaluated[0].name
+    path.parent.mkdir()
+    path.write_bytes(evaluated[0].read_bytes())
+    reference_path(path).write_bytes(reference_path(evaluated[0]).read_bytes())
+    return path
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_scores_are_those_of_the_evaluation_for_tensors_pictures_and_paths(evaluated, tmp_path):
+    path, out = evaluated
+    expected = np.load(out / "scores.npz")
+    detector = load_detector(path, device="cpu", batch_size=100)
+    (_, _), (test, _) = id_digits()
+    scores = detector.score(test)
+    assert scores.shape == (len(test),) and not scores.is_inference()
+    np.testing.assert_allclose(scores, expected["id"], rtol=1e-4)
+    np.testing.assert_allclose(detector.score(held_out_digits()[:99]), expected["ood/digits-6-9"][:99], rtol=1e-4)
+    np.testing.assert_array_equal(detector.reference.id_scores, scores)
+    some = test[:5]
+    write_png(tmp_path / "some", some)
+    paths = sorted((tmp_path / "some").iterdir())
+    pictures = [Image.open(each) for each in paths]
+    for same in (paths, [str(each) for each in paths], pictures, some):
+        torch.testing.assert_close(detector.score(same), scores[:5], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(detector.score(paths[0]), scores[:1], rtol=1e-4, atol=1e-6)
+    assert detector.score([]).shape == (0,)
+
+
+def test_images_of_another_size_get_the_test_transform(evaluated):
+    detector = load_detector(evaluated[0], device="cpu")
+    wide = torch.randint(0, 256, (3, 40, 64), dtype=torch.uint8)
+    picture = Image.fromarray(wide.permute(1, 2, 0).numpy())
+    by_hand = picture.resize((51, 32), Image.Resampling.BILINEAR).crop((10, 0, 42, 32))
+    expected = detector.score([by_hand])
+    torch.testing.assert_close(detector.score(wide[None]), expected)
+    torch.testing.assert_close(detector.score([picture]), expected)
+    with pytest.raises(ValueError, match="uint8"):
+        detector.score(torch.rand(2, 3, 32, 32))
+
+
+def test_nearest_class_and_its_probability_under_the_vmf_mixture(evaluated):
+    path, _ = evaluated
+    detector = load_detector(path, device="cpu")
+    images = held_out_digits()[:4]
+    found = detector.examine(images)
+    content = torch.load(path, weights_only=True)
+    model = CIDERNet(**content["model_config"]).eval()
+    model.load_state_dict(content["state_dict"])
+    mean, std = detector.reference.mean[0], detector.reference.std[0]
+    with torch.no_grad():
+        embeddings = model((images.float() / 255 - mean) / std)
+    for z, nearest, probability in zip(embeddings, found.classes, found.probabilities, strict=True):
+        terms = [np.exp(float(z @ mu) / 0.2) for mu in content["dis_state_dict"]["prototypes"]]
+        assert nearest == int(np.argmax(terms))
+        assert probability == pytest.approx(max(terms) / sum(terms), rel=1e-3)
+
+
+def test_threshold_is_the_score_that_the_share_of_id_images_reaches(evaluated):
+    reference = load_reference(reference_path(evaluated[0]))
+    some = replace(reference, id_scores=torch.arange(20, 0, -1.0))
+    assert [some.threshold(recall) for recall in (0.05, 0.5, 0.95, 1.0)] == [20, 11, 2, 1]
+
+
+def test_whole_command_on_nested_folders_mixed_formats_and_broken_files(evaluated, tmp_path):
+    images = tmp_path / "images"
+    write_png(images / "known", id_digits()[1][0][:9])
+    write_images(images / "deep" / "deeper", 5, (50, 30), ".jpg")
+    Image.new("CMYK", (9, 70), 3).save(images / "cmyk.tif")
+    Image.new("I;16", (8, 8), 40000).save(images / "deep" / "16bit.png")
+    Image.new("P", (5, 4), 1).save(images / "palette.gif")
+    (images / "broken.jpg").write_bytes(b"no image")
+    whole = (images / "deep" / "deeper" / "00000.jpg").read_bytes()
+    (images / "deep" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "notes.txt").write_text("x")
+    arguments = ("--ckpt", evaluated[0], "--images", images, "-b", "4", "--workers", "2")
+    status, out, err = run_detect(*arguments, "--csv", tmp_path / "a.csv", "--sheet", tmp_path / "a.png")
+    assert status == 0, err
+    rows = read_csv(tmp_path / "a.csv")
+    assert len(rows) == 17 and [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    reference = load_reference(reference_path(evaluated[0]))
+    for row in rows:
+        assert row["id_or_ood"] == ("ID" if float(row["score"]) >= reference.threshold(0.95) else "OOD")
+        assert row["nearest_class"] in "012345" and 1 / 6 <= float(row["probability"]) <= 1
+    counts = Counter(row["id_or_ood"] for row in rows)
+    assert f"17 images: {counts['ID']} ID, {counts['OOD']} OOD" in out and "2 not readable" in out
+    assert "broken.jpg" in err and "cut.jpg" in err and "notes.txt" in err
+    sheet = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
+    assert (sheet == (0x2E, 0x9E, 0x5B)).all(1).any() == (counts["ID"] > 0)
+    # scores of one image do not depend on the others of its batch
+    status, out, _ = run_detect("--ckpt", evaluated[0], "--images", images / "known" / "004.png")
+    assert status == 0 and "1 images" in out
+    alone = load_detector(evaluated[0], device="cpu").score(images / "known" / "004.png").item()
+    assert alone == pytest.approx(float(rows[[r["path"].endswith("004.png") for r in rows].index(True)]["score"]), 1e-4)
+
+
+def test_thresholds_of_the_command_line(evaluated, tmp_path):
+    write_png(tmp_path / "images", id_digits()[1][0][:40])
+    common = ("--ckpt", evaluated[0], "--images", tmp_path / "images", "--csv", tmp_path / "a.csv")
+    counts = []
+    for chosen in (("--id-recall", 1), ("--id-recall", 0.5), ("--threshold", 1), ("--threshold", -5)):
+        status, _, err = run_detect(*common, *chosen)
+        assert status == 0, err
+        counts.append(Counter(row["id_or_ood"] for row in read_csv(tmp_path / "a.csv"))["ID"])
+    assert counts[0] == 40 and 0 < counts[1] < 40 and counts[2:] == [0, 40]
+
+
+def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_path):
+    (train, labels), _ = id_digits()
+    for number in range(6):
+        write_png(tmp_path / "id" / str(number), train[labels == number][:10])
+    place = tmp_path / "own.npz"
+    common = ("--ckpt", checkpoint, "--fit", tmp_path / "id", "--reference", place, "--K", 3)
+    status, out, err = run_detect(*common, "--seed", 1)
+    assert status == 0 and "48 images to compare with, 12 held out" in out, err
+    first = load_reference(place)
+    assert (first.mean, first.std, first.size) == (INPUT["mean"], INPUT["std"], 32)
+    assert first.bank_labels.bincount().tolist() == [8] * 6 and first.class_names == tuple("012345")
+    detector = load_detector(checkpoint, reference=place, device="cpu")
+    paths = sorted((tmp_path / "id").rglob("*.png"))
+    # A score of 0 at K = 1 would be an image that meets itself.
+    detector._scorer = replace(
+        detector._scorer,
+        score=lambda outputs, bank: (
+            -torch.cdist(F.normalize(outputs["penultimate"], dim=1), bank.float()).amin(1),
+            None,
+        ),
+    )
+    assert int((detector.score(paths) > -1e-3).sum()) == 48
+    run_detect(*common, "--seed", 1)
+    assert torch.equal(load_reference(place).id_scores, first.id_scores)
+    run_detect(*common, "--seed", 2)
+    assert not torch.equal(load_reference(place).id_scores, first.id_scores)
+    status, out, _ = run_detect(*common, "--images", tmp_path / "id" / "0")
+    assert status == 0 and "10 images" in out
+
+
+def test_official_files_work_with_fit(tmp_path):
+    torch.manual_seed(0)
+    model = CIDERNet("resnet18", num_classes=3, width=4)
+    vos = VOSNet("wrn-40-2", num_classes=3)
+    write_images(tmp_path / "id", 12)
+    torch.save({"epoch": 5, "state_dict": model.state_dict()}, tmp_path / "cider.pth.tar")
+    torch.save({f"module.{name}": value for name, value in vos.state_dict().items()}, tmp_path / "vos.pt")
+    for name, shown in (("cider.pth.tar", "KNN (K=4)"), ("vos.pt", "energy")):
+        path = tmp_path / name
+        status, out, err = run_detect(
+            "--ckpt", path, "--fit", tmp_path / "id", "--K", 4, "--images", tmp_path / "id", "--csv", tmp_path / "a.csv"
+        )
+        assert status == 0, err
+        assert f"{shown} score" in out and "2 images only" in err
+        assert {row["probability"] for row in read_csv(tmp_path / "a.csv")} == {""}
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    detector = load_detector(tmp_path / "vos.pt", device="cpu")
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (detector.reference.mean, detector.reference.std))
+    with torch.no_grad():
+        logits = vos.eval()((images.float() / 255 - mean) / std)
+    torch.testing.assert_close(detector.score(images), logits.logsumexp(1), rtol=1e-4, atol=1e-4)
+
+
+def test_mistakes_are_answered(checkpoint, evaluated, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    write_images(tmp_path / "images", 2)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"x")
+    good = evaluated[0]
+    cases = [
+        (("--ckpt", checkpoint, "--images", tmp_path / "images"), 1, "eval_cider.py --ckpt"),
+        (("--ckpt", good, "--images", empty), 1, "no images found"),
+        (("--ckpt", good, "--images", tmp_path / "nowhere"), 1, "nowhere"),
+        (("--ckpt", good, "--images", tmp_path / "bad"), 1, "none of 1 images can be read"),
+        (("--ckpt", tmp_path / "none.pt", "--images", tmp_path / "images"), 1, "none.pt"),
+        (("--ckpt", good, "--fit", tmp_path / "images"), 1, "too few"),
+        (("--ckpt", good), 2, "--images"),
+        (("--ckpt", good, "--images", empty, "--K", 3), 2, "--fit"),
+        (("--ckpt", good, "--images", empty, "--sheet", "a.jpg"), 2, ".png"),
+        (("--ckpt", good, "--images", empty, "--csv", tmp_path), 2, "is a folder"),
+        (("--ckpt", good, "--images", empty, "--id-recall", 95), 2, "between 0 and 1"),
+        (("--ckpt", good, "--images", empty, "--id-recall", 0.9, "--threshold", 0), 2, "not allowed with"),
+    ]
+    for arguments, status, said in cases:
+        found, _, err = run_detect(*arguments)
+        assert found == status and said in err, (arguments, err)
+
+
+def test_statistics_are_matched_to_the_checkpoint_and_checked(copied, tmp_path):
+    place, other = reference_path(copied), tmp_path / "other.npz"
+    content, reference = place.read_bytes(), load_reference(place)
+    save_reference(other, replace(reference, checkpoint_sha256="0" * 64))
+    with pytest.raises(UserError, match="belongs to another checkpoint"):
+        load_detector(copied, reference=other)
+    for damaged in (content[: len(content) // 2], content[:3000] + b"\xff" * 64 + content[3064:], b"", b"text"):
+        place.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            load_detector(copied)
+    for change in ({"score": "magic"}, {"std": (0.0, 1.0, 1.0)}, {"id_scores": torch.empty(0)}, {"k": 10**6}):
+        save_reference(other, replace(reference, **change))
+        with pytest.raises(UserError, match="damaged"):
+            load_reference(other)
+
+
+def test_a_large_bank_is_stored_in_half_precision(copied, monkeypatch, tmp_path):
+    (train, _), (test, _) = id_digits()
+    write_png(tmp_path / "id", train[:100])
+    scores = {}
+    for limit in (0, 10**9):
+        monkeypatch.setattr("utils.evaluation.reference.EXACT_BYTES", limit)
+        status, _, err = run_detect("--ckpt", copied, "--fit", tmp_path / "id")
+        assert status == 0, err
+        detector = load_detector(copied, device="cpu")
+        scores[detector.reference.bank.dtype] = detector.score(test)
+    exact, rounded = scores[torch.float32], scores[torch.float16]
+    # |d(q,b')^2 - d(q,b)^2| <= 2 d |b'-b| + |b'-b|^2, and rounding moves a unit row by 2^-11 at most.
+    bound = 2 * exact.abs().sqrt() * 2**-11 + 2**-22
+    assert ((rounded - exact).abs() <= bound + 1e-6).all() and not torch.equal(rounded, exact)
+
+
+def test_an_evaluation_goes_on_where_the_statistics_cannot_be_written(copied, tmp_path):
+    reference_path(copied).unlink()
+    reference_path(copied).mkdir()
+    arguments = ("--ckpt", copied, "--ood-sets", "uniform-noise", "--no-plots", "--out", tmp_path / "again")
+    with pytest.warns(UserWarning, match="could not be written"):
+        status, out, _ = call(eval_cider.main, "eval_cider.py", *arguments)
+    assert status == 0 and "uniform-noise" in out
+
+
+def test_the_stream_holds_two_batches_at_most(tmp_path, monkeypatch):
+    write_images(tmp_path, 23, (8, 8))
+    paths = tuple(sorted(tmp_path.iterdir()))
+    opened = []
+    monkeypatch.setattr("utils.data.stream.open_rgb", lambda path: opened.append(path) or Image.open(path))
+    for number, batch in enumerate(decode_stream(paths, 8, batch_size=5, threads=3), start=1):
+        assert len(opened) <= 5 * (number + 1)
+        assert batch.paths == paths[5 * (number - 1) : 5 * number]
+        expected = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path in batch.paths])
+        np.testing.assert_array_equal(batch.images, expected)
+    assert number == 5
+
+
+@pytest.mark.parametrize(
+    ("accepted", "rejected", "limit", "shown"),
+    [(5, 3, 72, (5, 3)), (1000, 1000, 72, (36, 36)), (10_000, 4, 72, (68, 4)), (9_000, 1_000, 72, (54, 18)),
+     (0, 100, 72, (0, 72)), (100, 0, 72, (72, 0)), (3, 500, 8, (2, 6)), (5, 5, 1, (0, 1))],
+)  # fmt: skip
+def test_the_sheet_shows_both_ends_of_each_ranking(accepted, rejected, limit, shown):
+    picked = pick_rows(accepted, rejected, limit)
+    assert sum(map(len, picked)) == min(limit, accepted + rejected)
+    assert tuple(map(len, picked)) == shown
+    for rows, count in zip(picked, (accepted, rejected), strict=True):
+        assert len(set(rows)) == len(rows)
+        if len(rows) > 1:
+            assert rows[0] == 0 and rows[-1] == count - 1
+
+
+def test_a_sheet_takes_names_of_any_length_and_script(tmp_path):
+    pixels = np.zeros((112, 112, 3), np.uint8)
+    pictures = [Picture(pixels, (f"{-0.5:.4f}", "x" * 300, "line\nbreak")), Picture(pixels, ("1", "Ünïcode"))]
+    groups = [Group("ID", "", "#00FF00", pictures), Group("", "", "", ())]
+    draw_contact_sheet(tmp_path / "a.png", "t" * 500, "s", groups)
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.format == "PNG" and sheet.width < 1000

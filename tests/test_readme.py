@@ -1,0 +1,71 @@
+"""Every Python block of README.md runs as it stands, and every script and file that README.md names is there."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.cider import CIDERNet
+from tests.commands import REPOSITORY
+from utils.evaluation.features import Features
+from utils.evaluation.reference import make_reference, make_scorer, reference_path, save_reference
+from utils.files import file_sha256
+from utils.settings import cider_settings
+from utils.training.checkpoint import official_format, save
+
+TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+CHECKPOINT = re.search(r'load_detector\("(.+?)"\)', TEXT)[1]
+
+
+@pytest.fixture
+def after_the_demo(tmp_path, monkeypatch):
+    """A folder with what the demo leaves behind, small and untrained, as the place where the reader types."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = CIDERNet(num_classes=6, width=4)
+    path = tmp_path / CHECKPOINT
+    save(official_format(model, None, method="supcon", epoch=40, args={}, class_names=tuple("012345")), path)
+    features = Features({"penultimate": torch.randn(20, model.embedding_dim)}, torch.zeros(20, dtype=torch.int64))
+    scorer = make_scorer("knn", model, k=2, classifier_is_trained=False)
+    reference = make_reference(
+        scorer, features, features, source="a test", class_names=tuple("012345"), mean=(0.5,) * 3, std=(0.5,) * 3,
+        size=32, checkpoint_sha256=file_sha256(path),
+    )  # fmt: skip
+    save_reference(reference_path(path), reference)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)).save("photo.png")
+
+
+def test_there_are_blocks_to_run():
+    assert len(BLOCKS) >= 3
+    assert any("load_detector" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
+def test_python_block_runs(block, after_the_demo):
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_checkpoint_that_is_named_is_the_one_that_the_demo_leaves():
+    epochs = {int(epoch) for epoch in re.findall(r"digits/demo/checkpoint_(\d+)", TEXT)}
+    assert epochs == {cider_settings("digits", "cider")["epochs"]}
+
+
+def test_scripts_and_flags_in_the_readme_exist():
+    commands = re.findall(r"^(?:sh|python|torchrun .*?) ((?:scripts/)?\w+\.(?:sh|py))\b([^#\n]*)", TEXT, re.MULTILINE)
+    assert {script for script, _ in commands} >= {"train_cider.py", "eval_cider.py", "detect.py", "scripts/demo.sh"}
+    sources = [REPOSITORY / "utils", *REPOSITORY.glob("*.py"), *REPOSITORY.glob("scripts/*.py")]
+    spelled = "\n".join(
+        path.read_text(encoding="utf-8") for source in sources for path in (sorted(source.glob("*.py")) or [source])
+    )
+    for script, arguments in commands:
+        assert (REPOSITORY / script).is_file(), script
+        for flag in re.findall(r"(?<!\S)--([a-zA-Z][\w-]*)", arguments):
+            assert re.search(rf'"--{re.sub("[-_]", "[-_]", flag)}"', spelled), f"{script} has no --{flag}"
+
+
+def test_files_that_the_readme_links_to_exist():
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", TEXT)
+    assert links and not [link for link in links if not (REPOSITORY / link).exists()]

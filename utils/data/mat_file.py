@@ -14,6 +14,7 @@ _MATRIX, _COMPRESSED = 14, 15
 _STORAGE_TYPES = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
 _CLASS_TYPES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 _COMPLEX = 0x0800
+_MAX_DIMENSIONS = 8
 # SVHN's largest file has 2 GB of pixels; a few kilobytes of zeros could ask for as much memory as they like.
 _MAX_UNPACKED = 4 * 1024**3
 
@@ -80,7 +81,7 @@ def _matrix(body: memoryview) -> tuple[str, np.ndarray | None]:
     _, flags, body = _element(body)
     kind, dimensions, body = _element(body)
     _, name, body = _element(body)
-    if len(flags) != 8 or kind != 5 or len(dimensions) % 4:
+    if len(flags) != 8 or kind != 5 or len(dimensions) % 4 or len(dimensions) > 4 * _MAX_DIMENSIONS:
         raise MatError("array without a class or a shape")
     described = int(np.frombuffer(flags[:4], "<u4")[0])
     number_type = _CLASS_TYPES.get(described & 0xFF)
@@ -88,11 +89,14 @@ def _matrix(body: memoryview) -> tuple[str, np.ndarray | None]:
         return "", None
     shape = tuple(np.frombuffer(dimensions, "<i4").tolist())
     storage, values, _ = _element(body)
-    if storage not in _STORAGE_TYPES:
-        raise MatError(f"numbers of type {storage}")
     # Whole numbers may be stored in a smaller type than they have.
+    if storage not in _STORAGE_TYPES or not np.can_cast(_STORAGE_TYPES[storage], number_type):
+        raise MatError(f"numbers of type {storage}")
     stored = np.dtype(_STORAGE_TYPES[storage])
     if min(shape, default=0) < 0 or len(values) != math.prod(shape) * stored.itemsize:
         raise MatError(f"array of shape {shape} with {len(values):,} bytes")
-    array = np.frombuffer(values, stored).reshape(shape, order="F")
+    try:
+        array = np.frombuffer(values, stored).reshape(shape, order="F")
+    except ValueError as error:  # nothing, by far too much
+        raise MatError(f"array of shape {shape}") from error
     return bytes(name).decode("latin1"), array.astype(number_type, order="F", copy=False)

@@ -31,15 +31,19 @@ def require_folder(folder: Path) -> None:
     if is_folder(folder):
         return
     if os.path.lexists(folder):
-        raise UserError(f"a folder of images is needed, this is a file.\n  looked at  : {shown(folder)}\n"
-                        f"  do         : pass the folder that holds it")
+        raise UserError(
+            f"a folder of images is needed, this is a file.\n  looked at  : {shown(folder)}\n"
+            f"  do         : pass the folder that holds it"
+        )
     raise UserError(f"folder not found.\n  looked for : {shown(folder)}\n  do         : check the path")
 
 
 def cannot_read(error: OSError, path: Path) -> UserError:
     """The UserError for a place that the system refuses."""
-    return UserError(f"cannot be read: {error.strerror}\n  looked at  : {shown(path)}\n"
-                     f"  do         : check the path and its permissions")
+    return UserError(
+        f"cannot be read: {error.strerror}\n  looked at  : {shown(path)}\n"
+        f"  do         : check the path and its permissions"
+    )
 
 
 def shown(name: str | Path) -> str:

@@ -1,0 +1,99 @@
+"""Classes of one's own, as the README shows it: a folder is drawn, trained on, evaluated, and images are told apart."""
+
+import csv
+import json
+import runpy
+import sys
+import warnings
+
+import pytest
+from PIL import Image
+
+from tests.commands import REPOSITORY, python
+from utils.data.id_sets import load_id
+from utils.evaluation.reference import load_reference, reference_path
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """The example folder with few images, and the checkpoint of one epoch on it."""
+    place = tmp_path_factory.mktemp("own")
+    done = python("scripts/make_example_folder.py", "shapes", "--per-class", "10", cwd=place)
+    assert done.returncode == 0, done.stderr
+    settings = ("--image-size", "16", "--width", "4", "--epochs", "1", "--warmup", "none", "--workers", "0")
+    where = ("--in-dataset", "folder", "--id-loc", "shapes/classes", "--checkpoints", "runs", "--name", "own")
+    done = python("train_cider.py", *where, *settings, cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place, place / "runs" / "folder" / "own" / "checkpoint_1.pth.tar"
+
+
+@pytest.fixture(scope="module")
+def evaluated(shapes):
+    place, checkpoint = shapes
+    ood = ("--ood-sets", "unknown=shapes/unknown", "photographs")
+    done = python("eval_cider.py", "--ckpt", checkpoint, *ood, "--K", "3", "--no-plots", "--workers", "0", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def in_this_process(monkeypatch, script, *arguments):
+    """Run a script without the seconds that a process takes to start; its exit status."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+    return ended.value.code
+
+
+def test_the_example_folder_is_the_same_again_and_overwrites_nothing(shapes, tmp_path, monkeypatch, capsys):
+    place, _ = shapes
+    script = "scripts/make_example_folder.py"
+    assert in_this_process(monkeypatch, script, tmp_path / "again", "--per-class", "10") == 0
+    found, expected = (sorted(root.rglob("*.png")) for root in (tmp_path / "again", place / "shapes"))
+    assert len(found) == 90
+    assert [path.read_bytes() for path in found] == [path.read_bytes() for path in expected]
+    assert in_this_process(monkeypatch, script, place / "shapes") == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_evaluation_finds_images_size_and_classes_by_the_checkpoint(shapes, evaluated):
+    place, checkpoint = shapes
+    metrics = json.loads((checkpoint.parent / "eval_1" / "metrics.json").read_text())
+    assert metrics["class_names"] == ["circle", "cross", "heart", "square", "star", "triangle"]
+    assert metrics["id_images"] == 12 and metrics["ood"]["unknown"]["images"] == 30
+    reference = load_reference(reference_path(checkpoint))
+    data = load_id("folder", place / "shapes" / "classes", image_size=16, seed=4)
+    assert reference.size == 16 and len(reference.bank) == len(data.train) == 48 and len(reference.id_scores) == 12
+    assert reference.mean == pytest.approx(data.mean) and reference.std == pytest.approx(data.std)
+
+
+def test_detection_needs_no_training_image(shapes, evaluated):
+    place, checkpoint = shapes
+    (place / "shapes" / "classes").rename(place / "away")
+    try:
+        wanted = ("--images", "shapes/unknown", "--csv", "out.csv", "--sheet", "out.png", "--sheet-images", "8")
+        done = python("detect.py", "--ckpt", checkpoint, *wanted, cwd=place)
+    finally:
+        (place / "away").rename(place / "shapes" / "classes")
+    assert done.returncode == 0, done.stderr
+    assert "30 images" in done.stdout and "95 % of 12 images" in done.stdout
+    with open(place / "out.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 30 and {row["nearest_class"] for row in rows} <= {
+        path.name for path in (place / "shapes" / "classes").iterdir()
+    }
+    with Image.open(place / "out.png") as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_fit_makes_the_statistics_without_an_evaluation(shapes, tmp_path, monkeypatch, capsys):
+    place, checkpoint = shapes
+    classes, own = place / "shapes" / "classes", tmp_path / "own.npz"
+    images = ("--images", place / "shapes" / "unknown" / "ring", "--device", "cpu")
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    arguments = ("--ckpt", checkpoint, "--reference", own, "--fit", classes, *images)
+    assert in_this_process(monkeypatch, "detect.py", *arguments) == 0
+    out = capsys.readouterr().out
+    assert "48 images to compare with, 12 held out" in out and "10 images" in out
+    reference, data = load_reference(own), load_id("folder", classes, image_size=16, seed=4)
+    assert reference.mean == pytest.approx(data.mean) and reference.class_names == data.class_names

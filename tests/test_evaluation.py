@@ -1,6 +1,7 @@
 """An evaluation from features to files, and eval_cider.py as users call it."""
 
 import json
+import math
 import sys
 import warnings
 
@@ -12,8 +13,12 @@ from torch.nn import functional as F
 import eval_cider
 from models.cider import CIDERNet
 from utils.errors import UserError, run_script
-from utils.evaluation.evaluation import evaluate_knn
+from utils.evaluation.evaluation import evaluate, normalised_space
 from utils.evaluation.features import Features
+from utils.evaluation.logit_scores import energy_score
+from utils.evaluation.metrics import ood_metrics, separability_degrees
+from utils.evaluation.registry import SCORES
+from utils.evaluation.score_parts import Ingredients
 
 
 def made_features(seed, count, classes=3, spread=0.2):
@@ -24,22 +29,69 @@ def made_features(seed, count, classes=3, spread=0.2):
     return Features({"penultimate": rows, "embedding": F.normalize(rows, dim=1), "logits": rows[:, :classes]}, labels)
 
 
+CPU = torch.device("cpu")
+
+
+def evaluated(train, test, ood, names=("knn",), *, k=4, num_classes=3, **more):
+    settings = {name: more.pop(name) for name in ("positive", "resamples", "images") if name in more}
+    given = Ingredients(num_classes, k, CPU, **more)
+    space = normalised_space(train, test, ood, num_classes, CPU)
+    scores = [SCORES[name] for name in names]
+    return evaluate(train, test, ood, scores=scores, given=given, space=space, **settings)
+
+
 def test_scores_are_distances_of_normalised_penultimate_features():
     train, test, ood = made_features(0, 60), made_features(1, 12), Features(made_features(2, 9, spread=2).outputs, None)
-    found = evaluate_knn(train, test, {"x": ood}, k=4, num_classes=3, prototypes=torch.eye(3, 8))
+    whole = evaluated(train, test, {"x": ood}, prototypes=torch.eye(3, 8))
+    (found,) = whole.results
     bank = F.normalize(train.outputs["penultimate"].double(), dim=1)
     for scores, features in ((found.id_scores, test), (found.ood_scores["x"], ood)):
         rows = F.normalize(features.outputs["penultimate"].double(), dim=1)
         expected = [-sorted(((row - bank) ** 2).sum(1).tolist())[3] for row in rows]
         np.testing.assert_allclose(scores, expected, rtol=1e-4)
-    assert found.id_accuracy == {"knn": 1.0, "nearest_prototype": 1.0}
+    assert whole.id_accuracy == {"knn": 1.0, "nearest_prototype": 1.0}
     assert found.ood_metrics["x"]["auroc"] > 0.9
-    assert {"dispersion", "compactness", "head/dispersion", "head/compactness"} == found.geometry.keys()
+    assert {"dispersion", "compactness", "head/dispersion", "head/compactness"} == whole.geometry.keys()
+
+
+def test_several_scores_of_one_checkpoint():
+    train, test, ood = made_features(0, 60), made_features(1, 12), Features(made_features(2, 9, spread=2).outputs, None)
+    fc = torch.nn.Linear(8, 3)
+    whole = evaluated(train, test, {"x": ood}, ("energy", "knn", "maha"), classifier=fc, resamples=50)
+    assert [result.name for result in whole.results] == ["energy", "knn", "maha"]
+    energy = whole.results[0]
+    assert energy.id_scores.tolist() == energy_score(test.outputs["logits"]).tolist()
+    assert energy.ood_metrics["x"] == ood_metrics(energy.id_scores, energy.ood_scores["x"])
+    assert all(result.samples["x"]["auroc"].shape == (50,) for result in whole.results)
+    assert whole.id_accuracy.keys() == {"knn", "nearest_prototype", "fc"}
+    alone = evaluated(train, test, {"x": ood}).results[0]
+    assert alone.samples is None and alone.ood_metrics == whole.results[1].ood_metrics
+
+
+def test_ood_as_the_positive_class_changes_fpr95_alone():
+    train, test, ood = made_features(0, 60), made_features(1, 40), made_features(2, 50, spread=0.3)
+    usual, other = (
+        evaluated(train, test, {"x": ood}, positive=positive).results[0].ood_metrics["x"] for positive in ("ID", "OOD")
+    )
+    assert usual["fpr95"] != other["fpr95"]
+    assert {**usual, "fpr95": 0} == {**other, "fpr95": 0}
+
+
+def test_separability_and_angles_use_class_means_of_id_train():
+    train, test, ood = made_features(0, 60), made_features(1, 12), made_features(2, 9, spread=2)
+    whole = evaluated(train, test, {"x": ood})
+    rows = F.normalize(train.outputs["penultimate"].double(), dim=1)
+    means = torch.stack([rows[train.labels == label].mean(0) for label in range(3)])
+    expected = separability_degrees(test.outputs["penultimate"], ood.outputs["penultimate"], means)
+    assert whole.separability == {"x": pytest.approx(expected, rel=1e-5)}
+    first = F.normalize(ood.outputs["penultimate"][0].double(), dim=0)
+    angles = [math.degrees(math.acos(float(first @ F.normalize(mean, dim=0)))) for mean in means]
+    assert whole.angles["x"][0] == pytest.approx(min(angles), rel=1e-5)
 
 
 def test_fc_counts_only_where_it_was_trained_and_prototypes_only_where_there_are_some():
     train, test = made_features(0, 60), made_features(1, 12)
-    found = evaluate_knn(train, test, {"x": test}, k=4, num_classes=3, fc_is_trained=True)
+    found = evaluated(train, test, {"x": test}, classifier=torch.nn.Linear(8, 3))
     assert found.id_accuracy == {"knn": 1.0, "nearest_prototype": None, "fc": 1.0}
     assert "head/dispersion" not in found.geometry
 
@@ -47,11 +99,11 @@ def test_fc_counts_only_where_it_was_trained_and_prototypes_only_where_there_are
 def test_what_cannot_be_evaluated_is_said():
     train, test = made_features(0, 60), made_features(1, 12)
     with pytest.raises(UserError, match="--K 61 .* 60"):
-        evaluate_knn(train, test, {"x": test}, k=61, num_classes=3)
+        evaluated(train, test, {"x": test}, k=61)
     broken = made_features(2, 5)
     broken.outputs["penultimate"][1, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for 1 of 5 images of broken"):
-        evaluate_knn(train, test, {"broken": broken}, k=4, num_classes=3)
+        evaluated(train, test, {"broken": broken})
 
 
 @pytest.fixture
@@ -93,7 +145,8 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
     assert "epoch 10 " in out and "not evaluated: SVHN not found." in out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "metrics.json", "table.txt", "table.md", "table.tex", "table.csv", "scores.npz",
-        *(f"{name}.{form}" for name in ("histograms", "roc", "features_pca", "prototypes") for form in ("png", "pdf")),
+        *(f"{name}.{form}" for name in ("histograms", "roc", "angles", "features_pca", "prototypes")
+          for form in ("png", "pdf")),
     }
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found["positive"] == "ID" and found["settings"]["ood_sets"] == ["digits-6-9", "SVHN"]

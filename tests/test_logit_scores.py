@@ -9,10 +9,7 @@ from torch import Tensor
 from models.cider import CIDERNet
 from models.vos import VOSNet
 from utils.errors import UserError
-from utils.evaluation.evaluation import evaluate_logits
-from utils.evaluation.features import Features
 from utils.evaluation.logit_scores import LOGIT_SCORES, energy_score, logistic_score, logit_score, msp_score
-from utils.evaluation.metrics import ood_metrics
 
 
 @pytest.fixture
@@ -82,17 +79,3 @@ def test_a_score_of_what_nobody_trained_is_refused(name: str) -> None:
     else:
         with pytest.raises(UserError, match="needs the energy weights that VOS trains"):
             logit_score(name, baseline, classifier_is_trained=True)
-
-
-def test_an_evaluation_by_logits_ranks_by_them(logits: Tensor, model: VOSNet) -> None:
-    features = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
-    test = Features({"penultimate": features, "logits": logits}, torch.arange(6) % 2)
-    ood = Features({"penultimate": features, "logits": logits / 9}, None)
-    score = logit_score("energy", model, classifier_is_trained=True)
-    found = evaluate_logits(test, test, {"x": ood}, score=score, k=1, num_classes=2)
-    assert found.score == "energy"
-    assert found.id_scores.tolist() == energy_score(logits).tolist()
-    assert found.ood_scores["x"].tolist() == energy_score(logits / 9).tolist()
-    assert found.ood_metrics["x"] == ood_metrics(found.id_scores, found.ood_scores["x"])
-    assert found.threshold == pytest.approx(float(energy_score(logits).min()))
-    assert found.id_accuracy.keys() == {"knn", "fc"} and found.features.keys() == {"ID test", "x"}

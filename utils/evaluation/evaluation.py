@@ -1,6 +1,8 @@
 """From extracted features to scores, metrics, ID accuracy and geometry: the evaluation of one checkpoint."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,121 +10,155 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.errors import UserError
+from utils.evaluation.bootstrap import bootstrap_metrics
 from utils.evaluation.features import Features
-from utils.evaluation.logit_scores import LogitScore
-from utils.evaluation.metrics import accuracy, compactness_degrees, dispersion_degrees, ood_metrics, recall_threshold
-from utils.evaluation.scores import knn_score, knn_search, majority_vote, nearest_prototype
+from utils.evaluation.metrics import (
+    accuracy,
+    compactness_degrees,
+    dispersion_degrees,
+    nearest_degrees,
+    ood_metrics,
+    recall_threshold,
+    separability_degrees,
+)
+from utils.evaluation.score_parts import FittedScore, Ingredients, Score
+from utils.evaluation.scores import knn_search, majority_vote, nearest_prototype
 from utils.prototypes import class_means
+
+ID_TEST = "ID test"
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What one score says about ID test (N images) and each OOD set.
+
+    Attributes:
+        name: as in the registry.    shown: as tables name it, with its settings.
+        id_scores, ood_scores: larger = more ID.
+        threshold: the ID score that 95 % of ID test reaches.
+        probability: whether the sigmoid of the score is what its authors show.
+        ood_metrics: OOD set -> metrics as fractions.
+        samples: OOD set -> metric -> values of bootstrap resamples; None without bootstrap.
+    """
+
+    name: str
+    shown: str
+    id_scores: np.ndarray
+    ood_scores: dict[str, np.ndarray]
+    threshold: float
+    probability: bool
+    ood_metrics: dict[str, dict[str, float]]
+    samples: dict[str, dict[str, np.ndarray]] | None
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the KNN score and the geometry live: L2-normalised penultimate features.
+
+    bank: (M, D) of ID train.    features: ID_TEST and each OOD set -> (N, D).    means: (C, D) unit class means of ID
+    train.
+    """
+
+    bank: Tensor
+    features: dict[str, Tensor]
+    means: Tensor
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one score says about ID test (N images) and each OOD set.
+    """All that is known about a checkpoint.
 
     Attributes:
-        score: as shown, with its settings.
-        id_scores, ood_scores: larger = more ID.
-        threshold: the ID score that 95 % of ID test reaches.
-        ood_metrics: OOD set -> metrics as fractions.
+        results: of each score.
         id_accuracy: way of classifying -> share correct, None where the checkpoint has not what it takes.
-        geometry: degrees.
+        geometry: degrees.    separability: OOD set -> degrees.
+        angles: ID_TEST and each OOD set -> (N,) degrees to the nearest class mean.
         test: outputs of the network for ID test, with labels.    knn_classes: (N,) classes by KNN.
-        features: "ID test" and each OOD set -> (N, D) unit rows that were scored.
+        features: ID_TEST and each OOD set -> (N, D) unit rows.
     """
 
-    score: str
-    id_scores: np.ndarray
-    ood_scores: dict[str, np.ndarray]
-    threshold: float
-    ood_metrics: dict[str, dict[str, float]]
+    results: tuple[ScoreResult, ...]
     id_accuracy: dict[str, float | None]
     geometry: dict[str, float]
+    separability: dict[str, float]
+    angles: dict[str, np.ndarray]
     test: Features
     knn_classes: Tensor
     features: dict[str, Tensor]
 
 
-def evaluate_knn(
+def normalised_space(
+    train: Features, test: Features, ood: dict[str, Features], num_classes: int, device: torch.device | str
+) -> Space:
+    """The L2-normalised penultimate features on `device`.
+
+    Raises:
+        UserError: the network's output is not finite.
+    """
+    bank = unit_penultimate(train, "the ID training set", device)
+    features = {ID_TEST: unit_penultimate(test, "the ID test set", device)}
+    features |= {name: unit_penultimate(found, name, device) for name, found in ood.items()}
+    return Space(bank, features, class_means(bank, train.labels.to(bank.device), num_classes))
+
+
+def evaluate(
     train: Features,
     test: Features,
     ood: dict[str, Features],
     *,
-    k: int,
-    num_classes: int,
-    prototypes: Tensor | None = None,
-    fc_is_trained: bool = False,
-    device: torch.device | str = "cpu",
+    scores: Sequence[Score],
+    given: Ingredients,
+    space: Space,
+    images: dict[str, Any] | None = None,
+    positive: str = "ID",
+    resamples: int = 0,
+    seed: int = 0,
 ) -> Evaluation:
-    """KNN score on L2-normalised penultimate features against all ID training features (Ming et al. 2023, section 4).
+    """Fit scores to ID train, and apply them to ID test and the OOD sets.
 
     Args:
         ood: OOD set -> its features.
-        prototypes: (C, feat_dim) of the head's space, or None.
-        fc_is_trained: whether the logits mean anything.
-        device: where the neighbours are searched.
+        scores: of the registry, none of which the checkpoint cannot give.
+        space: `normalised_space` of the same features.
+        images: ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
+        positive: "ID" or "OOD", see `ood_metrics`.
+        resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
     Raises:
-        UserError: k is larger than the training set, or the network's output is not finite.
+        UserError: K is larger than the training set, or a score cannot be fitted to these features.
     """
-    if k > len(train.outputs["penultimate"]):
-        count = len(train.outputs["penultimate"])
-        raise UserError(f"--K {k} needs as many ID training images, but there are {count:,}")
-    bank = _unit_penultimate(train, "the ID training set")
-    features = {"ID test": _unit_penultimate(test, "the ID test set")}
-    features |= {name: _unit_penultimate(found, name) for name, found in ood.items()}
-    on_device = bank.to(device)
-    nearest = knn_search(on_device, features["ID test"].to(device), (k,))
-    id_scores = nearest.scores[:, 0].cpu().numpy()
-    ood_scores = {name: knn_score(on_device, features[name].to(device), k).cpu().numpy() for name in ood}
+    if given.k > len(space.bank):
+        raise UserError(f"--K {given.k} needs as many ID training images, but there are {len(space.bank):,}")
+    nearest = knn_search(space.bank, space.features[ID_TEST], (given.k,))
     knn_classes = majority_vote(train.labels, nearest.indices.cpu())
+    train = _on_device(train, given.device)
+    sets = {ID_TEST: test, **ood}
+    results = []
+    for score in scores:
+        fitted = _fitted(score, train, given)
+        known = {ID_TEST: nearest.scores[:, 0].cpu().numpy()} if score.name == "knn" else {}
+        found = known | {
+            name: _scores(fitted, features, given, (images or {}).get(name))
+            for name, features in sets.items()
+            if name not in known
+        }
+        results.append(_result(score.name, fitted, found, positive, resamples, seed))
     return Evaluation(
-        score=f"KNN (K={k})",
-        id_scores=id_scores,
-        ood_scores=ood_scores,
-        threshold=recall_threshold(id_scores),
-        ood_metrics={name: ood_metrics(id_scores, scores) for name, scores in ood_scores.items()},
-        id_accuracy=_id_accuracy(test, knn_classes, prototypes, fc_is_trained),
-        geometry=_geometry(class_means(bank, train.labels, num_classes), features["ID test"], test, prototypes),
+        results=tuple(results),
+        id_accuracy=_id_accuracy(test, knn_classes, given),
+        geometry=_geometry(space, test, given.prototypes),
+        separability={
+            name: separability_degrees(space.features[ID_TEST], space.features[name], space.means) for name in ood
+        },
+        angles={name: nearest_degrees(rows, space.means).cpu().numpy() for name, rows in space.features.items()},
         test=test,
         knn_classes=knn_classes,
-        features=features,
+        features={name: rows.cpu() for name, rows in space.features.items()},
     )
 
 
-def evaluate_logits(
-    train: Features,
-    test: Features,
-    ood: dict[str, Features],
-    *,
-    score: LogitScore,
-    k: int,
-    num_classes: int,
-    device: torch.device | str = "cpu",
-) -> Evaluation:
-    """A score on the logits of a trained classifier; ID accuracy and geometry as in `evaluate_knn`.
-
-    Args:
-        k: neighbours for the ID accuracy by KNN.
-    Raises:
-        UserError: as `evaluate_knn`.
-    """
-    common = evaluate_knn(train, test, {}, k=k, num_classes=num_classes, fc_is_trained=True, device=device)
-    features = {name: _unit_penultimate(found, name) for name, found in ood.items()}
-    id_scores = score.score(test.outputs).numpy()
-    ood_scores = {name: score.score(found.outputs).numpy() for name, found in ood.items()}
-    return replace(
-        common,
-        score=score.shown,
-        id_scores=id_scores,
-        ood_scores=ood_scores,
-        threshold=recall_threshold(id_scores),
-        ood_metrics={name: ood_metrics(id_scores, scores) for name, scores in ood_scores.items()},
-        id_accuracy={way: share for way, share in common.id_accuracy.items() if share is not None},
-        features={**common.features, **features},
-    )
-
-
-def _unit_penultimate(features: Features, name: str) -> Tensor:
-    rows = F.normalize(features.outputs["penultimate"], dim=1)
+def unit_penultimate(features: Features, name: str, device: torch.device | str) -> Tensor:
+    """L2-normalised penultimate features (N, D) on `device`; a UserError that says `name` where some are not finite."""
+    rows = F.normalize(features.outputs["penultimate"].to(device), dim=1)
     broken = int((~rows.isfinite().all(1)).sum())
     if broken:
         raise UserError(
@@ -132,23 +168,64 @@ def _unit_penultimate(features: Features, name: str) -> Tensor:
     return rows
 
 
-def _id_accuracy(
-    test: Features, knn_classes: Tensor, prototypes: Tensor | None, fc_is_trained: bool
-) -> dict[str, float | None]:
+def _on_device(features: Features, device: torch.device) -> Features:
+    outputs = {name: values.to(device) for name, values in features.outputs.items()}
+    return Features(outputs, None if features.labels is None else features.labels.to(device))
+
+
+def _fitted(score: Score, train: Features, given: Ingredients) -> FittedScore:
+    try:
+        return score.fit(train, given)
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        raise UserError(f"--score {score.name} can not be fitted to the features of ID train: {error}") from error
+
+
+def _scores(fitted: FittedScore, features: Features, given: Ingredients, images: Any) -> np.ndarray:
+    return fitted.score(_on_device(features, given.device).outputs, images).cpu().numpy()
+
+
+def _result(
+    name: str, fitted: FittedScore, found: dict[str, np.ndarray], positive: str, resamples: int, seed: int
+) -> ScoreResult:
+    for images, scores in found.items():
+        broken = int((~np.isfinite(scores)).sum())
+        if broken:
+            raise UserError(f"--score {name} gives no finite number for {broken:,} of {len(scores):,} of {images}")
+    id_scores = found[ID_TEST]
+    ood_scores = {images: scores for images, scores in found.items() if images != ID_TEST}
+    samples = None
+    if resamples:
+        samples = bootstrap_metrics(id_scores, ood_scores, resamples=resamples, seed=seed, positive=positive)
+    return ScoreResult(
+        name=name,
+        shown=fitted.shown,
+        id_scores=id_scores,
+        ood_scores=ood_scores,
+        threshold=recall_threshold(id_scores),
+        probability=fitted.probability,
+        ood_metrics={
+            images: ood_metrics(id_scores, scores, positive=positive) for images, scores in ood_scores.items()
+        },
+        samples=samples,
+    )
+
+
+def _id_accuracy(test: Features, knn_classes: Tensor, given: Ingredients) -> dict[str, float | None]:
     found: dict[str, float | None] = {"knn": accuracy(knn_classes, test.labels), "nearest_prototype": None}
-    if prototypes is not None:
-        found["nearest_prototype"] = accuracy(nearest_prototype(test.outputs["embedding"], prototypes), test.labels)
+    if given.prototypes is not None:
+        classes = nearest_prototype(test.outputs["embedding"], given.prototypes)
+        found["nearest_prototype"] = accuracy(classes, test.labels)
     # CIDER and SupCon leave fc as it was drawn: its accuracy would be chance, and would be taken for the network's.
-    if fc_is_trained:
+    if given.classifier is not None:
         found["fc"] = accuracy(test.outputs["logits"].argmax(1), test.labels)
     return found
 
 
-def _geometry(means: Tensor, features: Tensor, test: Features, prototypes: Tensor | None) -> dict[str, float]:
+def _geometry(space: Space, test: Features, prototypes: Tensor | None) -> dict[str, float]:
     """Degrees: of penultimate features with class means of ID train, and head/... of head outputs with prototypes."""
     found = {
-        "dispersion": dispersion_degrees(means),
-        "compactness": compactness_degrees(features, means, test.labels),
+        "dispersion": dispersion_degrees(space.means),
+        "compactness": compactness_degrees(space.features[ID_TEST], space.means, test.labels),
     }
     if prototypes is not None:
         found["head/dispersion"] = dispersion_degrees(prototypes)

@@ -47,28 +47,51 @@ def score_histograms(
     Args:
         path: of the figure, without suffix.    label: of the score axis.    subtitles: a second title line per set.
     """
-    every = np.concatenate([id_scores, *ood_scores.values()])
+    line = Line2D([], [], color="black", linestyle="--", linewidth=1, label="95 % of ID to the right")
     # A few far outliers would squeeze all else into one bin.
-    low, high = np.quantile(every, [0.002, 1.0])
-    bins = np.linspace(low, max(high, low + 1e-9), 61)
+    low, high = np.quantile(np.concatenate([id_scores, *ood_scores.values()]), [0.002, 1.0])
     with rc_context(STYLE):
-        figure, panels = _panels(len(ood_scores), share=True)
-        for (name, scores), axes in zip(ood_scores.items(), panels, strict=False):
-            for values, color in ((id_scores, ID_COLOR), (scores, OOD_COLOR)):
-                weights = np.full(len(values), 100 / len(values))
-                clipped = np.clip(values, low, high)
-                axes.hist(clipped, bins, weights=weights, color=color, alpha=0.35)
-                axes.hist(clipped, bins, weights=weights, color=color, histtype="step", linewidth=1)
+        figure, panels = _histograms(id_scores, ood_scores, (low, high), label, subtitles, [line])
+        for axes in panels:
             axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
-            axes.set_title(f"{name}\n{subtitles[name]}")
-            axes.margins(x=0)
-        figure.supxlabel(label, fontsize=9)
-        figure.supylabel("% of images", fontsize=9)
-        _legend(figure, [
-            Line2D([], [], color=ID_COLOR, linewidth=5, alpha=0.6, label="ID test"),
-            Line2D([], [], color=OOD_COLOR, linewidth=5, alpha=0.6, label="OOD"),
-            Line2D([], [], color="black", linestyle="--", linewidth=1, label="95 % of ID to the right"),
-        ])
+        _save(figure, path)
+
+
+def angle_histograms(path: Path, id_angles: np.ndarray, ood_angles: dict[str, np.ndarray],
+                     separability: dict[str, float]) -> None:
+    """Degrees to the nearest class mean of ID train, ID against each OOD set, one panel a set.
+
+    Args:
+        path: of the figure, without suffix.    separability: of each set, in degrees.
+    """
+    subtitles = {name: f"separability {angle:.1f}°" for name, angle in separability.items()}
+    high = max(map(np.max, (id_angles, *ood_angles.values())))
+    with rc_context(STYLE):
+        figure, _ = _histograms(id_angles, ood_angles, (0, high), "degrees to the nearest class mean of ID train",
+                                subtitles, [])
+        _save(figure, path)
+
+
+def metrics_over_k(path: Path, sweep: dict[int, dict[str, dict[str, float]]], used: int) -> None:
+    """FPR95 and AUROC of the KNN score against K, a curve per OOD set.
+
+    Args:
+        path: of the figure, without suffix.
+        sweep: K -> OOD set -> metrics as fractions.
+        used: the K of the main table.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 2.9))
+        for axes, metric, label in zip(figure.subplots(1, 2), ("fpr95", "auroc"), ("FPR95", "AUROC"), strict=True):
+            for i, name in enumerate(next(iter(sweep.values()))):
+                values = [100 * found[name][metric] for found in sweep.values()]
+                axes.plot(list(sweep), values, _line_style(i), color=_line_color(i), marker="o", markersize=3,
+                          label=name)
+            axes.axvline(used, color="0.6", linewidth=0.8, linestyle=":")
+            axes.set(xscale="log", xlabel=f"K (dotted: {used})", ylabel=f"{label}, %")
+            axes.set_xticks(list(sweep), list(map(str, sweep)), minor=False)
+            axes.minorticks_off()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         _save(figure, path)
 
 
@@ -79,9 +102,7 @@ def roc_curves(path: Path, id_scores: np.ndarray, ood_scores: dict[str, np.ndarr
         axes = figure.add_subplot()
         for i, (name, scores) in enumerate(ood_scores.items()):
             accepted_ood, accepted_id = roc_curve(id_scores, scores)
-            color = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, "black")[i % 7]
-            style = ("-", "--", "-.", ":")[i // 7 % 4]
-            axes.plot(100 * accepted_ood, 100 * accepted_id, style, color=color, linewidth=1.5,
+            axes.plot(100 * accepted_ood, 100 * accepted_id, _line_style(i), color=_line_color(i), linewidth=1.5,
                       label=f"{name} ({100 * aurocs[name]:.2f})")
         axes.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
         axes.plot([0, 100], [0, 100], color="0.85", linewidth=0.8, zorder=0)
@@ -147,6 +168,44 @@ def prototypes_on_sphere(
                       label="prototype")
         _legend(figure, [star, _dot("0.5", "ID test embedding, coloured by class")])
         _save(figure, path)
+
+
+def _histograms(
+    id_values: np.ndarray,
+    ood_values: dict[str, np.ndarray],
+    limits: tuple[float, float],
+    label: str,
+    subtitles: dict[str, str],
+    handles: list[Line2D],
+) -> tuple[Figure, list[Axes]]:
+    """ID against each OOD set, one panel a set; values beyond the limits are counted at the limit."""
+    low, high = limits
+    bins = np.linspace(low, max(high, low + 1e-9), 61)
+    figure, panels = _panels(len(ood_values), share=True)
+    for (name, others), axes in zip(ood_values.items(), panels, strict=True):
+        for values, color in ((id_values, ID_COLOR), (others, OOD_COLOR)):
+            weights = np.full(len(values), 100 / len(values))
+            clipped = np.clip(values, low, high)
+            axes.hist(clipped, bins, weights=weights, color=color, alpha=0.35)
+            axes.hist(clipped, bins, weights=weights, color=color, histtype="step", linewidth=1)
+        axes.set_title(f"{name}\n{subtitles[name]}")
+        axes.margins(x=0)
+    figure.supxlabel(label, fontsize=9)
+    figure.supylabel("% of images", fontsize=9)
+    sides = [
+        Line2D([], [], color=color, linewidth=5, alpha=0.6, label=name)
+        for color, name in ((ID_COLOR, "ID test"), (OOD_COLOR, "OOD"))
+    ]
+    _legend(figure, sides + handles)
+    return figure, panels
+
+
+def _line_color(index: int) -> str:
+    return (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, "black")[index % 7]
+
+
+def _line_style(index: int) -> str:
+    return ("-", "--", "-.", ":")[index // 7 % 4]
 
 
 def _panels(count: int, *, share: bool) -> tuple[Figure, list[Axes]]:

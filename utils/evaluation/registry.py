@@ -26,14 +26,14 @@ def refusal(name: str, given: Ingredients, method: str) -> str | None:
     missing = [need for need in SCORES[name].needs if not given.has(need)]
     if not missing:
         return None
-    reason = f"--score {name} needs {NEEDS[missing[0]]}, which this {method} checkpoint does not have"
+    reason = f"needs {NEEDS[missing[0]]}, which this {method} checkpoint does not have"
     if missing[0] == "classifier":
         reason += f": {method} leaves fc as it was drawn"
     return reason
 
 
 def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[list[Score], list[str]]:
-    """The scores of these names in their order, each once, and the reasons why others are left out.
+    """The scores of these names in their order, each once, and which others are left out for which reason.
 
     Only `all` leaves anything out: it stands for every score that the checkpoint can give.
 
@@ -44,9 +44,11 @@ def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[li
     for name in names:
         if name in refused:
             able = ", ".join(other for other in SCORES if other not in refused)
-            raise UserError(f"{refused[name]}\n  do         : choose from {able}")
+            raise UserError(f"--score {name} {refused[name]}\n  do         : choose from {able}")
     if "all" in names:
-        return [score for name, score in SCORES.items() if name not in refused], list(refused.values())
+        groups = {reason: [name for name in refused if refused[name] == reason] for reason in refused.values()}
+        left_out = [f"left out: {', '.join(group)}: each {reason}" for reason, group in groups.items()]
+        return [score for name, score in SCORES.items() if name not in refused], left_out
     return [SCORES[name] for name in dict.fromkeys(names)], []
 
 

@@ -1,6 +1,7 @@
 """What an evaluation leaves in its folder: metrics.json, tables, scores.npz and pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from utils.evaluation import plots, tables
-from utils.evaluation.evaluation import Evaluation
+from utils.evaluation.bootstrap import LEVEL, interval
+from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
 from utils.evaluation.projection import on_ordinary_sphere, project, sample_rows
-from utils.evaluation.tables import Table
+from utils.evaluation.tables import Mean, Row, Table
 from utils.files import atomic_write
 
 # More points than these in one picture would hide each other.
@@ -18,47 +20,93 @@ POINTS_PER_SET = 1000
 POINTS_ON_SPHERE = 2000
 
 
-def write_numbers(folder: Path, table: Table, evaluation: Evaluation, about: dict[str, Any]) -> list[Path]:
+def write_numbers(
+    folder: Path, found: Sequence[Table], evaluation: Evaluation, about: dict[str, Any]
+) -> list[Path]:
     """Write metrics.json, the table in four formats, and scores.npz, which holds no pickles; returns their paths.
 
+    The first score's numbers stand in metrics.json under their own names as well as below "scores", and in scores.npz
+    as "id" and "ood/SET"; other scores are "NAME/id" and "NAME/ood/SET" there.
+
     Args:
+        found: a table per score, in the order of `evaluation.results`.
         about: what else metrics.json should state: checkpoint, command, settings, versions.
     """
-    paths = [folder / "metrics.json", *(folder / f"table.{suffix}" for suffix in tables.FORMATS), folder / "scores.npz"]
+    paths = [folder / "metrics.json", folder / "scores.npz"]
     with atomic_write(paths[0], "w") as stream:
-        json.dump(_metrics(table, evaluation) | about, stream, indent=2, ensure_ascii=False)
-    for path, form in zip(paths[1:], tables.FORMATS.values(), strict=False):
-        with atomic_write(path, "w") as stream:
-            stream.write(form(table))
-    with atomic_write(paths[-1]) as stream:
+        json.dump(_metrics(found, evaluation) | about, stream, indent=2, ensure_ascii=False)
+    with atomic_write(paths[1]) as stream:
         np.savez(
             stream,
-            id=evaluation.id_scores,
             id_labels=evaluation.test.labels.numpy(),
             id_knn_classes=evaluation.knn_classes.numpy(),
-            **{f"ood/{name}": scores for name, scores in evaluation.ood_scores.items()},
+            **_score_arrays(evaluation.results),
         )
+    return paths + write_tables(folder, "table", found)
+
+
+def write_tables(folder: Path, name: str, found: Sequence[Table]) -> list[Path]:
+    """Write NAME.txt, .md, .tex and .csv; returns their paths."""
+    paths = [folder / f"{name}.{suffix}" for suffix in tables.FORMATS]
+    for path, form in zip(paths, tables.FORMATS.values(), strict=True):
+        with atomic_write(path, "w") as stream:
+            stream.write(form(*found))
     return paths
 
 
-def _metrics(table: Table, evaluation: Evaluation) -> dict[str, Any]:
+def _score_arrays(results: Sequence[ScoreResult]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for place, result in enumerate(results):
+        prefix = f"{result.name}/" if place else ""
+        arrays[f"{prefix}id"] = result.id_scores
+        arrays |= {f"{prefix}ood/{name}": scores for name, scores in result.ood_scores.items()}
+    return arrays
+
+
+def _metrics(found: Sequence[Table], evaluation: Evaluation) -> dict[str, Any]:
     """Metrics as fractions, and what they mean."""
+    first = found[0]
+    entries = {
+        result.name: score_entry(table, result) for table, result in zip(found, evaluation.results, strict=True)
+    }
     return {
-        "method": table.method,
-        "arch": table.arch,
-        "id_set": table.id_set,
-        "epoch": table.epoch,
-        "score": evaluation.score,
+        "method": first.method,
+        "arch": first.arch,
+        "id_set": first.id_set,
+        "epoch": first.epoch,
         "orientation": tables.ORIENTATION,
-        "positive": "ID",
-        "threshold_at_95_percent_id_recall": evaluation.threshold,
-        "id_images": len(evaluation.id_scores),
-        "ood": {row.name: {"images": row.images, "official": row.official, **row.metrics} for row in table.rows},
-        "mean": {"sets": [row.name for row in table.mean_rows], **table.mean},
-        "missing": {missing.name: missing.reason for missing in table.missing},
+        "positive": first.positive,
+        "id_images": len(evaluation.test.labels),
+        **next(iter(entries.values())),
+        "scores": entries,
+        "missing": {missing.name: missing.reason for missing in first.missing},
         "id_accuracy": evaluation.id_accuracy,
         "geometry_degrees": evaluation.geometry,
+        "separability_degrees": evaluation.separability,
+        "notes": [*first.notes, *(note for table in found for note in table.score_notes)],
     }
+
+
+def score_entry(table: Table, result: ScoreResult) -> dict[str, Any]:
+    """What one score gives: metrics of each set and of each mean, with intervals where there are resamples."""
+    entry = {
+        "score": result.shown,
+        "threshold_at_95_percent_id_recall": result.threshold,
+        "ood": {
+            row.name: {"images": row.images, "official": row.official, **_with_intervals(row)} for row in table.rows
+        },
+    }
+    for mean in table.means:
+        sets = [row.name for row in mean.rows]
+        entry[mean.label.split()[0]] = {"sets": sets, **_with_intervals(mean)}
+    return entry
+
+
+def _with_intervals(part: Row | Mean) -> dict[str, Any]:
+    if part.samples is None:
+        return dict(part.metrics)
+    key = f"bootstrap_{100 * LEVEL:.0f}_percent"
+    return {**part.metrics, key: {metric: interval(values) for metric, values in part.samples.items()}}
 
 
 def draw(
@@ -70,27 +118,20 @@ def draw(
     projection: str,
     seed: int,
 ) -> list[Path]:
-    """Draw histograms, ROC curves, the projection ("pca", "tsne", "none") and prototypes; returns the PNGs' paths."""
-    metrics = evaluation.ood_metrics
-    drawn = [folder / "histograms", folder / "roc"]
-    plots.score_histograms(
-        drawn[0],
-        evaluation.id_scores,
-        evaluation.ood_scores,
-        evaluation.threshold,
-        label=f"{evaluation.score} score, {tables.ORIENTATION}",
-        subtitles={
-            name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
-            for name, found in metrics.items()
-        },
-    )
-    aurocs = {name: found["auroc"] for name, found in metrics.items()}
-    plots.roc_curves(drawn[1], evaluation.id_scores, evaluation.ood_scores, aurocs)
+    """Draw histograms and ROC curves of the first score, angles, features and prototypes; returns the PNGs' paths.
+
+    Args:
+        prototypes: of the head's space, or None.    projection: of the features: "pca", "tsne" or "none".
+    """
+    drawn = _draw_score(folder, evaluation.results[0])
+    drawn.append(folder / "angles")
+    others = {name: angles for name, angles in evaluation.angles.items() if name != ID_TEST}
+    plots.angle_histograms(drawn[-1], evaluation.angles[ID_TEST], others, evaluation.separability)
     if projection != "none":
         drawn.append(folder / f"features_{projection}")
         shown = {name: rows[sample_rows(rows, POINTS_PER_SET, seed)] for name, rows in evaluation.features.items()}
         label = "principal component" if projection == "pca" else "t-SNE"
-        plots.feature_projection(drawn[-1], project(shown, "ID test", projection, seed), "ID test", label=label)
+        plots.feature_projection(drawn[-1], project(shown, ID_TEST, projection, seed), ID_TEST, label=label)
     if prototypes is not None:
         drawn.append(folder / "prototypes")
         embedding = evaluation.test.outputs["embedding"]
@@ -98,3 +139,21 @@ def draw(
         on_sphere = on_ordinary_sphere(prototypes, embedding[some])
         plots.prototypes_on_sphere(drawn[-1], *on_sphere, evaluation.test.labels[some].numpy(), class_names)
     return [path.with_name(f"{path.name}.png") for path in drawn]
+
+
+def _draw_score(folder: Path, result: ScoreResult) -> list[Path]:
+    metrics = result.ood_metrics
+    plots.score_histograms(
+        folder / "histograms",
+        result.id_scores,
+        result.ood_scores,
+        result.threshold,
+        label=f"{result.shown} score, {tables.ORIENTATION}",
+        subtitles={
+            name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
+            for name, found in metrics.items()
+        },
+    )
+    aurocs = {name: found["auroc"] for name, found in metrics.items()}
+    plots.roc_curves(folder / "roc", result.id_scores, result.ood_scores, aurocs)
+    return [folder / "histograms", folder / "roc"]

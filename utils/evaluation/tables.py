@@ -1,32 +1,58 @@
-"""Results per OOD set as a table: aligned text, Markdown, LaTeX, CSV."""
+"""Results per OOD set as tables: one score with all its metrics, or several scores side by side."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from utils.evaluation.bootstrap import interval
+from utils.evaluation.grid import Grid, Missing, as_latex, as_markdown, as_text, one_line
+
 METRICS = ("fpr95", "auroc", "aupr_in", "aupr_out")
 HEADINGS = {"fpr95": "FPR95 ↓", "auroc": "AUROC ↑", "aupr_in": "AUPR-In ↑", "aupr_out": "AUPR-Out ↑"}
 ORIENTATION = "larger = more ID"
-POSITIVE = "ID is the positive class"
+POSITIVE = {"ID": "ID is the positive class", "OOD": "OOD is the positive class (FPR95: ID rejected with 95 % of OOD)"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One OOD set: its name as shown, its images, the metrics as fractions, and whether it is a whole official set."""
+    """One OOD set.
+
+    Attributes:
+        name: as shown.    images: their number.    metrics: fractions.
+        official: whether it is a whole set of the official table.
+        group: "near", "far" or "", as the benchmark divides its sets.
+        samples: metric -> (R,) values of bootstrap resamples, or None.
+    """
 
     name: str
     images: int
     metrics: dict[str, float]
     official: bool
+    group: str = ""
+    samples: dict[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
-class Missing:
-    """An OOD set that could not be evaluated; `reason` names it, what was looked for, and how to get it."""
+class Mean:
+    """Plain mean of the metrics over some rows, as `label`, "mean (5)"."""
 
-    name: str
-    reason: str
+    label: str
+    rows: Sequence[Row]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As fractions."""
+        return {metric: sum(row.metrics[metric] for row in self.rows) / len(self.rows) for metric in METRICS}
+
+    @property
+    def samples(self) -> dict[str, np.ndarray] | None:
+        """Means of the resamples; those of all rows share their ID images."""
+        if any(row.samples is None for row in self.rows):
+            return None
+        return {metric: np.mean([row.samples[metric] for row in self.rows], axis=0) for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,7 @@ class Table:
     """What one score of one checkpoint gives on several OOD sets.
 
     method, arch, id_set, score, epoch: what the heading states, as shown; score includes K, as in "KNN (K=100)".
+    notes: on the checkpoint.    score_notes: on this score.    positive: "ID" or "OOD".
     """
 
     method: str
@@ -44,11 +71,8 @@ class Table:
     rows: Sequence[Row]
     missing: Sequence[Missing] = ()
     notes: Sequence[str] = ()
-
-    @property
-    def heading(self) -> str:
-        return (f"{self.method}  {self.arch}  {self.id_set}   score: {self.score}, {ORIENTATION}   "
-                f"epoch {self.epoch}   {POSITIVE}")
+    score_notes: Sequence[str] = ()
+    positive: str = "ID"
 
     @property
     def mean_rows(self) -> list[Row]:
@@ -58,12 +82,20 @@ class Table:
     @property
     def mean(self) -> dict[str, float]:
         """Plain mean over `mean_rows`, as fractions."""
-        rows = self.mean_rows
-        return {metric: sum(row.metrics[metric] for row in rows) / len(rows) for metric in METRICS}
+        return self.means[0].metrics
+
+    @property
+    def means(self) -> list[Mean]:
+        """The mean, and those of near and far OOD sets where there are both."""
+        found = [Mean(f"mean ({len(self.mean_rows)})", self.mean_rows)]
+        groups = [(name, [row for row in self.rows if row.group == name]) for name in ("near", "far")]
+        if all(rows for _, rows in groups):
+            found += [Mean(f"{name} ({len(rows)})", rows) for name, rows in groups]
+        return found
 
     @property
     def footer(self) -> list[str]:
-        """Lines that name the sets of the mean, those left out of it, and the notes."""
+        """Lines that name the sets of each mean, those left out of the first, and the notes."""
         names = [row.name for row in self.mean_rows]
         left_out = [row.name for row in self.rows if row.name not in names]
         lines = [f"mean over: {', '.join(names)}"]
@@ -71,100 +103,116 @@ class Table:
             lines[0] += " (no complete official set)"
         if left_out:
             lines.append(f"not in the mean: {', '.join(left_out)}")
+        for mean in self.means[1:]:
+            lines.append(f"{mean.label}: {', '.join(row.name for row in mean.rows)}")
         return lines + list(self.notes)
 
 
-def to_text(table: Table) -> str:
-    """Aligned text in percent, as printed on the console."""
-    head, *body = _cells(table)
-    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    lines = [table.heading]
-    for cells in (head, *body):
-        numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-        lines.append("   ".join((cells[0].ljust(widths[0]), *numbers)).rstrip())
-    lines += table.footer
-    for missing in table.missing:
-        lines.append(f"not evaluated: {missing.reason}")
-    return "\n".join(lines) + "\n"
+def to_text(*tables: Table) -> str:
+    """Aligned text in percent, as printed on the console; several tables of one checkpoint stand side by side."""
+    return as_text(_grid(tables))
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(*tables: Table) -> str:
     """Markdown table in percent, with the heading above and the sets of the mean below."""
-    head, *body = [[cell.replace("|", "\\|") for cell in cells] for cells in _cells(table)]
-    lines = [table.heading, "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += [f"| {' | '.join(cells)} |" for cells in body]
-    lines += ["", *(f"* {line}" for line in table.footer)]
-    lines += [f"* not evaluated: {_one_line(missing.reason)}" for missing in table.missing]
-    return "\n".join(lines) + "\n"
+    return as_markdown(_grid(tables))
 
 
-def to_latex(table: Table) -> str:
+def to_latex(*tables: Table) -> str:
     """LaTeX table environment in percent; it needs the package booktabs. Heading and footer are the caption."""
-    head, *body = [[_latex(cell) for cell in cells] for cells in _cells(table)]
-    caption = [table.heading, *table.footer]
-    if table.missing:
-        caption.append(f"not evaluated: {', '.join(missing.name for missing in table.missing)}")
-    *sets, mean = [" & ".join(cells) + r" \\" for cells in body]
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{'. '.join(_latex(' '.join(line.split())) for line in caption)}.}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-        r"\toprule",
-        " & ".join(head) + r" \\",
-        r"\midrule",
-        *sets,
-        r"\midrule",
-        mean,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    return as_latex(_grid(tables))
 
 
-def to_csv(table: Table) -> str:
-    """CSV with one row per OOD set and one for the mean; every row says what it is of, so that files can be joined."""
+def to_csv(*tables: Table) -> str:
+    """CSV with a row per score and OOD set and one per mean; every row says what it is of, so that files can be joined.
+
+    Where there are bootstrap resamples, columns ..._low_percent and ..._high_percent hold the 95 % intervals.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["method", "arch", "id_set", "score", "orientation", "epoch", "positive", "ood_set", "images",
-                     "in_mean", *(f"{metric}_percent" for metric in METRICS), "note"])
-    same = [table.method, table.arch, table.id_set, table.score, ORIENTATION, table.epoch, "ID"]
-    in_mean = table.mean_rows
-    for row in table.rows:
-        counted = "yes" if row in in_mean else "no"
-        writer.writerow([*same, row.name, row.images, counted, *_percents(row.metrics, 4), ""])
-    writer.writerow([*same, f"mean ({len(in_mean)})", "", "", *_percents(table.mean, 4), table.footer[0]])
-    for missing in table.missing:
-        writer.writerow([*same, missing.name, "", "no", *[""] * len(METRICS), f"missing: {_one_line(missing.reason)}"])
+    with_intervals = any(row.samples is not None for table in tables for row in table.rows)
+    ends = [f"{metric}_{end}_percent" for metric in METRICS for end in ("low", "high")] if with_intervals else []
+    head = "method arch id_set score orientation epoch positive ood_set images in_mean".split()
+    writer.writerow([*head, *(f"{metric}_percent" for metric in METRICS), *ends, "note"])
+    for table in tables:
+        same = [table.method, table.arch, table.id_set, table.score, ORIENTATION, table.epoch, table.positive]
+        for row in table.rows:
+            counted = "yes" if row in table.mean_rows else "no"
+            writer.writerow([*same, row.name, row.images, counted, *_numbers(row, with_intervals), ""])
+        for mean in table.means:
+            over = f"mean over: {', '.join(row.name for row in mean.rows)}"
+            writer.writerow([*same, mean.label, "", "", *_numbers(mean, with_intervals), over])
+        for missing in table.missing:
+            nothing = [""] * (len(METRICS) + len(ends))
+            writer.writerow([*same, missing.name, "", "no", *nothing, f"missing: {one_line(missing.reason)}"])
     return stream.getvalue()
 
 
 FORMATS = {"txt": to_text, "md": to_markdown, "tex": to_latex, "csv": to_csv}
 
 
-def _cells(table: Table) -> list[list[str]]:
-    """Head, one line per set, and the mean, as strings."""
-    lines = [["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)]]
-    lines += [[row.name, str(row.images), *_percents(row.metrics, 2)] for row in table.rows]
-    lines.append([f"mean ({len(table.mean_rows)})", "", *_percents(table.mean, 2)])
-    return lines
+def _grid(tables: Sequence[Table]) -> Grid:
+    return _one_score(tables[0]) if len(tables) == 1 else _side_by_side(tables)
+
+
+def _one_score(table: Table) -> Grid:
+    """A line per OOD set, a column per metric, with intervals where there are some."""
+    body = [[row.name, str(row.images), *_cells(row)] for row in table.rows]
+    body += [[mean.label, "", *_cells(mean)] for mean in table.means]
+    footer = [*table.footer, *table.score_notes]
+    if table.rows[0].samples is not None:
+        footer.append(f"in brackets: {_interval_note(table)}")
+    return Grid(
+        f"{table.method}  {table.arch}  {table.id_set}   score: {table.score}, {ORIENTATION}   epoch {table.epoch}   "
+        f"{POSITIVE[table.positive]}",
+        ["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)],
+        body,
+        footer,
+        table.missing,
+        ruled=len(table.means),
+    )
+
+
+def _side_by_side(tables: Sequence[Table]) -> Grid:
+    """A line per score, a column per OOD set and mean with FPR95 / AUROC, as the papers have it."""
+    first = tables[0]
+    body = [
+        [table.score, *(" / ".join(_percents(part.metrics, 2)[:2]) for part in (*table.rows, *table.means))]
+        for table in tables
+    ]
+    files = "AUPR-In, AUPR-Out" + (" and 95 % bootstrap intervals" if first.rows[0].samples is not None else "")
+    footer = [*first.footer, *(f"{table.score}: {note}" for table in tables for note in table.score_notes)]
+    return Grid(
+        f"{first.method}  {first.arch}  {first.id_set}   FPR95 ↓ / AUROC ↑ of scores, {ORIENTATION}   "
+        f"epoch {first.epoch}   {POSITIVE[first.positive]}",
+        ["score", *(part.name for part in first.rows), *(mean.label for mean in first.means)],
+        body,
+        [*footer, f"{files} of each score: in the .csv file"],
+        first.missing,
+    )
+
+
+def _cells(part: Row | Mean) -> list[str]:
+    """Metrics in percent, each with its interval where there is one."""
+    cells = _percents(part.metrics, 2)
+    if part.samples is None:
+        return cells
+    ends = (interval(part.samples[metric]) for metric in METRICS)
+    return [f"{cell} [{100 * low:.2f}, {100 * high:.2f}]" for cell, (low, high) in zip(cells, ends, strict=True)]
+
+
+def _numbers(part: Row | Mean, with_intervals: bool) -> list[str]:
+    """Metrics for CSV, and behind them low and high ends of all intervals."""
+    if not with_intervals:
+        return _percents(part.metrics, 4)
+    ends = [end for metric in METRICS for end in interval(part.samples[metric])]
+    return [*_percents(part.metrics, 4), *(f"{100 * end:.4f}" for end in ends)]
+
+
+def _interval_note(table: Table) -> str:
+    return (f"95 % intervals from {len(table.rows[0].samples[METRICS[0]]):,} bootstrap resamples of the test images; "
+            "training runs vary as well")
 
 
 def _percents(metrics: dict[str, float], digits: int) -> list[str]:
     return [f"{100 * metrics[metric]:.{digits}f}" for metric in METRICS]
-
-
-def _one_line(text: str) -> str:
-    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)

@@ -1,0 +1,119 @@
+"""The tables of an evaluation and the lines below them: accuracy, geometry, thresholds, how K was chosen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from utils.eval_inputs import OODSets
+from utils.evaluation.evaluation import Evaluation, ScoreResult
+from utils.evaluation.tables import Row, Table
+from utils.training.checkpoint import Checkpoint
+
+METHOD_NAMES = {"cider": "CIDER", "supcon": "SupCon", "ce": "Cross-entropy", "vos": "VOS"}
+NOISE = "gaussian-noise"
+ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
+
+
+def make_tables(
+    checkpoint: Checkpoint, id_name: str, ood: OODSets, evaluation: Evaluation, *, positive: str, notes: Sequence[str]
+) -> list[Table]:
+    """A table per score; what is true of the checkpoint stands below each, with `notes` at the end."""
+    config = checkpoint.model.config
+    arch = config["arch"]
+    for name, shown in ARCH_NAMES.items():
+        arch = arch.replace(name, shown)
+    common = (
+        accuracy_line(evaluation.id_accuracy),
+        geometry_line(evaluation.geometry),
+        separability_line(evaluation.separability),
+        *notes,
+    )
+    return [
+        Table(
+            method=METHOD_NAMES[checkpoint.method],
+            arch=arch if config["width"] == 64 else f"{arch} (width {config['width']})",
+            id_set=id_name,
+            score=result.shown,
+            epoch=checkpoint.epoch,
+            rows=_rows(result, ood),
+            missing=ood.missing,
+            notes=common,
+            score_notes=threshold_lines(result),
+            positive=positive,
+        )
+        for result in evaluation.results
+    ]
+
+
+def sweep_tables(table: Table, sweep: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
+    """Tables like `table`, one for each K of the KNN score."""
+    notes = ("K as a function of the test sets: for information, not for choosing K",)
+    return [
+        replace(
+            table,
+            score=f"KNN (K={k})",
+            rows=[replace(row, metrics=found[row.name], samples=None) for row in table.rows],
+            notes=notes,
+            score_notes=(),
+        )
+        for k, found in sweep.items()
+    ]
+
+
+def _rows(result: ScoreResult, ood: OODSets) -> list[Row]:
+    return [
+        Row(
+            name=name,
+            images=len(ood.images[name]),
+            metrics=metrics,
+            official=name in ood.in_table,
+            group=ood.groups[name],
+            samples=None if result.samples is None else result.samples[name],
+        )
+        for name, metrics in result.ood_metrics.items()
+    ]
+
+
+def accuracy_line(found: dict[str, float | None]) -> str:
+    """ID accuracy in words."""
+    names = {
+        "knn": "KNN",
+        "nearest_prototype": "nearest prototype",
+        "fc": "fc",
+        "linear_probe": "linear probe",
+        "linear_probe_augmented": "linear probe (augmented)",
+    }
+    shares = (
+        f"{names[way]} {'not known (no prototypes in the checkpoint)' if share is None else f'{100 * share:.2f} %'}"
+        for way, share in found.items()
+    )
+    return f"ID accuracy: {', '.join(shares)}"
+
+
+def geometry_line(degrees: dict[str, float]) -> str:
+    """Embedding geometry in words; figures of the head's space carry its name."""
+    return "embedding: " + ", ".join(f"{name} {angle:.1f}°" for name, angle in degrees.items())
+
+
+def separability_line(degrees: dict[str, float]) -> str:
+    """Separability in words: how much farther from the class means OOD lies than ID."""
+    sets = ", ".join(f"{name} {angle:.1f}°" for name, angle in degrees.items())
+    return f"separability from ID: {sets}; mean {sum(degrees.values()) / len(degrees):.1f}°"
+
+
+def threshold_lines(result: ScoreResult) -> tuple[str, ...]:
+    """The threshold of a score whose sigmoid is shown, in both forms."""
+    if not result.probability:
+        return ()
+    shown = float(torch.tensor(result.threshold, dtype=torch.float64).sigmoid())
+    return (f"threshold for 95 % ID recall: {shown:.6g}, the sigmoid of {result.threshold:.4g} that is ranked",)
+
+
+def chosen_k_line(k: int, aurocs: dict[int, float], ood: OODSets) -> str:
+    """How K was chosen, for the notes of a table."""
+    found = ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
+    line = f"K={k} chosen by the AUROC of ID test against Gaussian noise alone ({found}); no OOD test set was looked at"
+    if NOISE in ood.images:
+        line += f", but {NOISE} is noise of that kind"
+    return line

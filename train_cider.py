@@ -72,7 +72,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
         "--prototype-init",
         choices=("class-means", "simplex"),
         help="class-means: of the ID training set (the paper). simplex: as far apart as can be, at random; in short "
-        "runs this keeps classes from sharing a prototype (default: class-means; simplex for digits)",
+        "runs this keeps classes from sharing a prototype (default: class-means; simplex for digits and folder)",
     )
     network = train_options.add_network_options(parser)
     network.add_argument(

@@ -43,6 +43,7 @@ _CONTRASTIVE: dict[str, dict[str, Any]] = {
         warmup_epochs=5,
         proto_m=0.95,
         w=2.0,
+        prototype_init="simplex",  # as for digits: most folders are small and trained for few steps
         seed=4,
         train_layers="all",
     ),

@@ -61,7 +61,7 @@ CLASSES: dict[str, Callable[[], np.ndarray]] = {
     "triangle": lambda: polygon([1.0] * 3),
 }
 UNKNOWN: dict[str, Callable[[], np.ndarray]] = {
-    "ring": lambda: polygon([0.85] * 60 + [0.85]),
+    "ring": lambda: polygon([0.85] * 60)[np.arange(62) % 60],  # closed, and round at its joint
     "spiral": spiral,
     "wave": wave,
 }

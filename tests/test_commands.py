@@ -1,7 +1,9 @@
 """Whole commands as a user types them: the demo, official files, what goes wrong, and --help without network or GPU."""
 
+import csv
 import json
 import re
+import statistics
 import sys
 
 import pytest
@@ -162,3 +164,27 @@ def test_ruff_is_clean():
     for arguments in (["check"], ["format", "--check"]):
         done = run(sys.executable, "-m", "ruff", *arguments, REPOSITORY)
         assert done.returncode == 0, done.stdout
+
+
+def test_results_are_gathered_once(demo):
+    runs, _ = demo
+    found = runs / "digits" / "demo" / "eval_1" / "metrics.json"
+    for _ in range(2):
+        done = python("scripts/collect_results.py", found, "--csv", runs / "measured.csv")
+        assert done.returncode == 0, done.stderr
+    with open(runs / "measured.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    said = json.loads(found.read_text())
+    assert [row["ood"] for row in rows] == ["digits-6-9", "photographs", "uniform-noise", "gaussian-noise"]
+    assert float(rows[0]["auroc"]) == pytest.approx(100 * said["ood"]["digits-6-9"]["auroc"], abs=0.005)
+    assert rows[0]["positive"] == "ID" and rows[0]["train_images"] == "60"
+
+
+def test_readme_states_what_results_hold():
+    readme = (REPOSITORY / "README.md").read_text()
+    with open(REPOSITORY / "results" / "measured.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["id"] == "digits" and row["method"] == "CIDER"]
+    for ood in ("digits-6-9", "photographs"):
+        values = [float(row["auroc"]) for row in rows if row["ood"] == ood]
+        assert len(values) >= 3
+        assert f"{statistics.mean(values):.2f}" in readme

@@ -2,17 +2,14 @@
 
 import json
 import math
-import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-import eval_cider
 from models.cider import CIDERNet
-from utils.errors import UserError, run_script
+from utils.errors import UserError
 from utils.evaluation.evaluation import evaluate, normalised_space
 from utils.evaluation.features import Features
 from utils.evaluation.logit_scores import energy_score
@@ -104,21 +101,6 @@ def test_what_cannot_be_evaluated_is_said():
     broken.outputs["penultimate"][1, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for 1 of 5 images of broken"):
         evaluated(train, test, {"broken": broken})
-
-
-@pytest.fixture
-def run_eval(monkeypatch, capsys):
-    """Call eval_cider.py with a command line: its exit status and what it printed to either stream."""
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["eval_cider.py", "--device", "cpu", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_script(eval_cider.main)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

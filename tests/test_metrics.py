@@ -11,9 +11,11 @@ from utils.evaluation.metrics import (
     accuracy,
     compactness_degrees,
     dispersion_degrees,
+    nearest_degrees,
     ood_metrics,
     recall_threshold,
     roc_curve,
+    separability_degrees,
 )
 
 
@@ -151,3 +153,28 @@ def test_labels_that_do_not_fit_are_refused():
 
 def test_accuracy():
     assert accuracy(torch.tensor([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_with_ood_positive_the_sides_change_places(levels):
+    id_scores, ood_scores = random_scores(6, 60, 45, levels)
+    found = ood_metrics(id_scores, ood_scores, positive="OOD")
+    usual = ood_metrics(id_scores, ood_scores)
+    assert found["fpr95"] == loop_fpr95(-ood_scores, -id_scores) != usual["fpr95"]
+    assert {**found, "fpr95": 0} == {**usual, "fpr95": 0}
+    with pytest.raises(ValueError, match="choose from ID, OOD"):
+        ood_metrics(id_scores, ood_scores, positive="both")
+
+
+def test_separability_is_the_difference_of_angles_of_mean_cosines():
+    random = np.random.default_rng(0)
+    means, id_rows, ood_rows = (random.normal(size=(count, 5)) for count in (3, 20, 30))
+    angles = []
+    for rows in (id_rows, ood_rows):
+        cosines = [max(row @ mu / np.linalg.norm(row) / np.linalg.norm(mu) for mu in means) for row in rows]
+        angles.append(math.degrees(math.acos(sum(cosines) / len(cosines))))
+    assert separability_degrees(id_rows, ood_rows, means) == pytest.approx(angles[1] - angles[0])
+    expected = [math.degrees(math.acos(cosine)) for cosine in cosines]
+    assert nearest_degrees(ood_rows, means).tolist() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no OOD features"):
+        separability_degrees(id_rows, ood_rows[:0], means)

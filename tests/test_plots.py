@@ -26,6 +26,16 @@ def roc(path, ood=OOD):
     plots.roc_curves(path, ID, ood, dict.fromkeys(ood, 0.5))
 
 
+def angles(path, ood=OOD):
+    plots.angle_histograms(path, 10 + abs(ID), {name: 40 + 9 * abs(rows) for name, rows in ood.items()},
+                           dict.fromkeys(ood, 12.5))
+
+
+def over_k(path, ood=OOD):
+    sweep = {k: {name: {"fpr95": 1 / k, "auroc": 1 - 0.1 / k} for name in ood} for k in (1, 10, 100)}
+    plots.metrics_over_k(path, sweep, 10)
+
+
 def features(path, ood=OOD):
     random = np.random.default_rng(0)
     points = {name: random.normal(size=(50, 2)) for name in ("ID test", *ood)}
@@ -39,7 +49,7 @@ def prototypes(path, ood=None, classes=10):
     plots.prototypes_on_sphere(path, unit[0][:classes], unit[1], np.arange(100) % classes, names)
 
 
-@pytest.mark.parametrize("draw", [histograms, roc, features, prototypes])
+@pytest.mark.parametrize("draw", [histograms, roc, angles, over_k, features, prototypes])
 def test_picture_and_pdf_are_written_alike_every_time(draw, tmp_path):
     before = settings()
     draw(tmp_path / "first")

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 
 from utils.evaluation.tables import Missing, Row, Table, to_csv, to_latex, to_markdown, to_text
@@ -69,3 +70,46 @@ def test_csv_reads_back():
         ("CIDER", "KNN (K=100)", "ID", "500")
     }
     assert rows[4]["fpr95_percent"] == "" and "looked for : data/LSUN" in rows[4]["note"]
+
+
+def with_samples(row, group=""):
+    samples = {name: value + np.linspace(-0.1, 0.1, 41) for name, value in row.metrics.items()}
+    return Row(row.name, row.images, row.metrics, row.official, group, samples)
+
+
+def test_intervals_stand_in_brackets_and_in_the_csv():
+    table = make(rows=[with_samples(row) for row in ROWS[:2]])
+    lines = to_text(table).splitlines()
+    assert "10.00 [0.50, 19.50]" in lines[2]
+    assert "20.00 [10.50, 29.50]" in lines[4]
+    assert "41 bootstrap resamples" in to_text(table)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert (float(rows[0]["fpr95_low_percent"]), float(rows[0]["fpr95_high_percent"])) == pytest.approx((0.5, 19.5))
+
+
+def test_near_and_far_are_shown_where_there_are_both():
+    near, far = (Row(name, 10, metrics(value, 0.5), False, group) for name, value, group in
+                 (("CIFAR-100", 0.4, "near"), ("SVHN", 0.2, "far")))
+    lines = to_text(make(rows=(near, far), missing=())).splitlines()
+    assert [line.split("  ")[0] for line in lines[4:7]] == ["mean (2)", "near (1)", "far (1)"]
+    assert lines[5].split()[2] == "40.00" and "near (1): CIFAR-100" in lines and "far (1): SVHN" in lines
+    assert "near" not in to_text(make(rows=(near,)))
+    assert to_latex(make(rows=(near, far))).count(r"\\" + "\n") == 6
+
+
+def test_several_scores_stand_side_by_side():
+    first = make(notes=("a note",))
+    second = Table("CIDER", "ResNet-18", "CIFAR-10", "SSD", 500, ROWS[::1], MISSING, ("a note",), ("its own note",))
+    lines = to_text(first, second).splitlines()
+    assert "ID is the positive class" in lines[0] and "FPR95 ↓ / AUROC ↑" in lines[0]
+    assert lines[2].split("   ")[0] == "KNN (K=100)" and lines[3].split()[:4] == ["SSD", "10.00", "/", "90.00"]
+    assert lines[3].endswith("20.00 / 80.00")
+    assert lines.count("a note") == 1 and "SSD: its own note" in lines
+    rows = list(csv.DictReader(io.StringIO(to_csv(first, second))))
+    assert [row["score"] for row in rows] == ["KNN (K=100)"] * 5 + ["SSD"] * 5
+    assert "| SSD | 10.00 / 90.00 |" in to_markdown(first, second)
+
+
+def test_the_other_convention_is_named():
+    table = Table("CIDER", "ResNet-18", "CIFAR-10", "SSD", 500, ROWS, positive="OOD")
+    assert "OOD is the positive class" in to_text(table) and ",OOD,SVHN," in to_csv(table)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 EPOCHS = 100
 BATCH_SIZE = 512
@@ -47,7 +48,7 @@ def train_probe(
         torch.manual_seed(seed)
         classifier = nn.Linear(dim, num_classes).to(device)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-    for epoch in range(epochs):
+    for epoch in tqdm(range(epochs), desc="linear probe", unit="epoch", leave=False, disable=None):
         passed = sum(epoch >= decay * epochs / EPOCHS for decay in DECAY_EPOCHS)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * DECAY_RATE**passed
         for features, labels in batches(epoch):

@@ -93,8 +93,9 @@ def extractor(args: argparse.Namespace, device: torch.device, checkpoint: Checkp
     )
 
 
-def neighbour(args: argparse.Namespace, data: IDData, ood: OODSets, space: Space,
-              features_of: Any) -> tuple[int, list[str]]:
+def neighbour(
+    args: argparse.Namespace, data: IDData, ood: OODSets, space: Space, features_of: Any
+) -> tuple[int, list[str]]:
     """K of the KNN score, and the note on how it was chosen where nobody gave it."""
     usual = min(DEFAULT_K[data.name], len(data.train))
     if args.K != "auto":
@@ -106,20 +107,41 @@ def neighbour(args: argparse.Namespace, data: IDData, ood: OODSets, space: Space
     return k, [chosen_k_line(k, aurocs, ood)]
 
 
-def add_linear_probe(args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData,
-                     train: Features, test: Features, evaluation: Evaluation) -> Evaluation:
+def add_linear_probe(
+    args: argparse.Namespace,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    data: IDData,
+    train: Features,
+    test: Features,
+    evaluation: Evaluation,
+) -> Evaluation:
     """The evaluation with the accuracy of a linear probe."""
     batches = None
     if args.linear_probe == "augmented":
-        batches = augmented_batches(checkpoint.model, data, seed=args.seed, device=device, amp_type=AMP_TYPES[args.amp],
-                                    workers=args.workers, channels_last=args.channels_last)
+        batches = augmented_batches(
+            checkpoint.model,
+            data,
+            seed=args.seed,
+            device=device,
+            amp_type=AMP_TYPES[args.amp],
+            workers=args.workers,
+            channels_last=args.channels_last,
+        )
     share = probe_accuracy(train, test, len(data.class_names), seed=args.seed, device=device, batches=batches)
     name = "linear_probe_augmented" if batches else "linear_probe"
     return replace(evaluation, id_accuracy={**evaluation.id_accuracy, name: share})
 
 
-def write(args: argparse.Namespace, checkpoint: Checkpoint, data: IDData, evaluation: Evaluation,
-          found: list[tables.Table], sweep: dict[int, dict[str, dict[str, float]]], k: int) -> None:
+def write(
+    args: argparse.Namespace,
+    checkpoint: Checkpoint,
+    data: IDData,
+    evaluation: Evaluation,
+    found: list[tables.Table],
+    sweep: dict[int, dict[str, dict[str, float]]],
+    k: int,
+) -> None:
     """Everything that is left in the folder of the evaluation."""
     out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
     facts = about(checkpoint, data, vars(args), environment())
@@ -130,8 +152,14 @@ def write(args: argparse.Namespace, checkpoint: Checkpoint, data: IDData, evalua
         if sweep:
             written += report.write_tables(out, "k_sweep", sweep_tables(found[0], sweep))
         if not args.no_plots:
-            written += report.draw(out, evaluation, class_names=data.class_names, prototypes=checkpoint.prototypes,
-                                   projection=args.projection, seed=args.seed)
+            written += report.draw(
+                out,
+                evaluation,
+                class_names=data.class_names,
+                prototypes=checkpoint.prototypes,
+                projection=args.projection,
+                seed=args.seed,
+            )
             if sweep:
                 plots.metrics_over_k(out / "k_sweep", sweep, k)
                 written.append(out / "k_sweep.png")
@@ -142,8 +170,9 @@ def write(args: argparse.Namespace, checkpoint: Checkpoint, data: IDData, evalua
     print(f"Written to {out}: {' '.join(path.name for path in written)}")
 
 
-def evaluate_checkpoint(args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData,
-                        ood: OODSets) -> None:
+def evaluate_checkpoint(
+    args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets
+) -> None:
     """Extract, score, print and write."""
     given = ingredients(checkpoint, data, 1, device, args.workers)
     scores = chosen(args, checkpoint, given)
@@ -152,9 +181,18 @@ def evaluate_checkpoint(args: argparse.Namespace, device: torch.device, checkpoi
     train, test = features_of(data.train), features_of(data.test)
     space = normalised_space(train, test, others, len(data.class_names), device)
     k, notes = neighbour(args, data, ood, space, features_of)
-    evaluation = evaluate(train, test, others, scores=scores, given=replace(given, k=k), space=space,
-                          images={ID_TEST: data.test, **ood.images}, positive=args.positive, resamples=args.bootstrap,
-                          seed=args.seed)
+    evaluation = evaluate(
+        train,
+        test,
+        others,
+        scores=scores,
+        given=replace(given, k=k),
+        space=space,
+        images={ID_TEST: data.test, **ood.images},
+        positive=args.positive,
+        resamples=args.bootstrap,
+        seed=args.seed,
+    )
     if args.linear_probe:
         evaluation = add_linear_probe(args, device, checkpoint, data, train, test, evaluation)
     kept = [score.name for score in scores if score.name in ("knn", *LOGIT_SCORES)]

@@ -46,10 +46,18 @@ def parse_arguments() -> argparse.Namespace:
     parser = OptionParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="show every set, and whether it is there")
     parser.add_argument("--check", action="store_true", help="read what is there: counts and checksums")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="prepare these sets (all: every one that a script "
-                        "can fetch). With --list or --check: look at these only")
-    parser.add_argument("--root", type=Path, default=REPOSITORY / "datasets", help="where the sets lie (default: "
-                        "datasets/ of this repository)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="prepare these sets (all: every one that a script can fetch). With --list or --check: look at these only",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=REPOSITORY / "datasets",
+        help="where the sets lie (default: datasets/ of this repository)",
+    )
     parser.add_argument("--readme", action="store_true", help="write the README.md of that folder from the table")
     args = parser.parse_args()
     if args.list + args.check + args.readme > 1:
@@ -74,8 +82,10 @@ def choose(names: list[str] | None) -> list[OODSet]:
         row = find_ood_set(name)
         by_hand = next((item for item in BY_HAND if item.name.casefold() == name.casefold()), None)
         if by_hand is not None:
-            raise UserError(f"{by_hand.name} has to be fetched by hand.\n  from       : {by_hand.how}\n"
-                            f"  to         : {by_hand.place}")
+            raise UserError(
+                f"{by_hand.name} has to be fetched by hand.\n  from       : {by_hand.how}\n"
+                f"  to         : {by_hand.place}"
+            )
         if row is None:
             known = ", ".join(row.name for row in fetchable)
             raise UserError(f"unknown set: {name}\n  known      : {known}\n  or         : all")
@@ -91,17 +101,24 @@ def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
     for row in rows:
         found, source = look(row, root), source_of(row)
         print(f"{row.name:<20} {found.state + (': ' + found.what if found.what else '')}")
-        facts = {"place": " and ".join(str(place) for place in places_of(row, root)), "source": source.address,
-                 "size": size_text(row), "images": count_text(row), "checksum": checksum_text(source),
-                 "licence": row.licence}
+        facts = {
+            "place": " and ".join(str(place) for place in places_of(row, root)),
+            "source": source.address,
+            "size": size_text(row),
+            "images": count_text(row),
+            "checksum": checksum_text(source),
+            "licence": row.licence,
+        }
         if found.state == "other" and found.place not in places_of(row, root):
             facts["found at"] = str(found.place)
         print("".join(f"    {name:<10} {value}\n" for name, value in facts.items()))
     if everything:
         for row in OOD_SETS:
             if row.kind == "generated":
-                print(f"{row.name:<20} needs nothing on disk\n    {'source':<10} {row.source}\n"
-                      f"    {'licence':<10} {row.licence}\n")
+                print(
+                    f"{row.name:<20} needs nothing on disk\n    {'source':<10} {row.source}\n"
+                    f"    {'licence':<10} {row.licence}\n"
+                )
         for item in BY_HAND:
             print(f"{item.name:<24} by hand\n    {'place':<10} {item.place}\n    {'source':<10} {item.how}\n")
     return 0
@@ -123,8 +140,11 @@ def check_sets(rows: list[OODSet], root: Path) -> int:
     wrong = 0
     for row in rows:
         found, faults = check(row, source_of(row), root)
-        print(f"{row.name:<20} {'wrong' if faults else 'missing' if found.state == 'missing' else 'right'}"
-              f"{'' if found.state == 'missing' else f': {found.what}, {found.place}'}", flush=True)
+        print(
+            f"{row.name:<20} {'wrong' if faults else 'missing' if found.state == 'missing' else 'right'}"
+            f"{'' if found.state == 'missing' else f': {found.what}, {found.place}'}",
+            flush=True,
+        )
         for fault in faults:
             print(f"    {fault}")
         wrong += bool(faults)

@@ -36,8 +36,9 @@ def write_cifar100(root: Path, count: int = 200) -> Path:
     return folder
 
 
-def write_images(folder: Path, count: int, size: tuple[int, int] = (40, 36), suffix: str = ".png",
-                 seed: int = 0) -> None:
+def write_images(
+    folder: Path, count: int, size: tuple[int, int] = (40, 36), suffix: str = ".png", seed: int = 0
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for number in range(count):

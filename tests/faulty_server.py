@@ -50,8 +50,9 @@ class FaultyServer:
         return Handler
 
 
-def serve(handler: BaseHTTPRequestHandler, content: bytes, etag: str | None = '"one"', *,
-          break_after: int | None = None) -> None:
+def serve(
+    handler: BaseHTTPRequestHandler, content: bytes, etag: str | None = '"one"', *, break_after: int | None = None
+) -> None:
     """Answer with `content`, or the range that was asked for; drop the connection after `break_after` bytes."""
     start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
     if start and start >= len(content):
@@ -74,6 +75,7 @@ def serve(handler: BaseHTTPRequestHandler, content: bytes, etag: str | None = '"
 
 def redirect_to(address: str) -> Callable[[BaseHTTPRequestHandler], None]:
     """A fault: 302 to another address."""
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
         handler.send_header("Location", address)

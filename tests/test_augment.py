@@ -115,7 +115,7 @@ def test_untouched_views_are_the_normalised_images():
     augmentation = two_views(crop_scale=(1.0, 1.0), hflip=False)
     augmentation.jitter_probability = augmentation.grey_probability = 0.0
     params = augmentation.draw(8, generator())
-    params[..., 1:1 + CROP_COLUMNS] = torch.tensor([0.0, 0.0, 32.0, 32.0, 0.0])
+    params[..., 1 : 1 + CROP_COLUMNS] = torch.tensor([0.0, 0.0, 32.0, 32.0, 0.0])
     expected = (images.float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(augmentation.apply(images, params), expected.repeat(2, 1, 1, 1), atol=1e-5, rtol=0)
     plain = Plain(MEAN, STD)
@@ -127,7 +127,7 @@ def test_views_of_cropped_images_are_not_cropped_again():
     augmentation = two_views()
     params = augmentation.draw(6, generator())
     whole = params.clone()
-    whole[..., 1:1 + CROP_COLUMNS] = torch.tensor([0.0, 0.0, 32.0, 32.0, 0.0])
+    whole[..., 1 : 1 + CROP_COLUMNS] = torch.tensor([0.0, 0.0, 32.0, 32.0, 0.0])
     views = augmentation.apply(crops, params)
     for view in range(2):
         expected = augmentation.apply(crops[:, view].contiguous(), whole).view(2, 6, 3, 32, 32)[view]
@@ -152,7 +152,7 @@ def test_padded_crop_equals_padding_then_cropping():
     padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
     for i, (top, left, height, width, flip) in enumerate(params[0, :, :CROP_COLUMNS].int().tolist()):
         assert (height, width) == (32, 32)
-        expected = padded[i, :, top + 4:top + 36, left + 4:left + 36] / 255
+        expected = padded[i, :, top + 4 : top + 36, left + 4 : left + 36] / 255
         expected = expected.flip(-1) if flip else expected
         torch.testing.assert_close(views[i], expected, atol=1e-6, rtol=0)
 

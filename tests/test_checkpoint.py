@@ -156,14 +156,29 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
     assert found.prototypes is None
 
 
-@pytest.mark.parametrize("change", [
-    {"state_dict": {}}, {"state_dict": {"fc.weight": "text"}}, {"state_dict": {1: torch.zeros(1)}},
-    {"state_dict": {"encoder.conv1.weight": torch.zeros(2, 3, 3, 3)}}, {"network": "os"}, {"network": ["CIDERNet"]},
-    {"model_config": {"arch": "resnet18", "width": 10**7, "num_classes": 3, "feat_dim": 4}},
-    {"model_config": {"arch": "../x"}}, {"model_config": {"command": "x"}}, {"model_config": {3: 4}},
-    {"model_config": "text"}, {"dis_state_dict": {"prototypes": torch.zeros(4, 4)}}, {"dis_state_dict": [1]},
-    {"dis_state_dict": {"prototypes": "text"}}, {"epoch": "seven"}, {"epoch": [7]}, {"args": 5}, {"class_names": 7},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state_dict": {}},
+        {"state_dict": {"fc.weight": "text"}},
+        {"state_dict": {1: torch.zeros(1)}},
+        {"state_dict": {"encoder.conv1.weight": torch.zeros(2, 3, 3, 3)}},
+        {"network": "os"},
+        {"network": ["CIDERNet"]},
+        {"model_config": {"arch": "resnet18", "width": 10**7, "num_classes": 3, "feat_dim": 4}},
+        {"model_config": {"arch": "../x"}},
+        {"model_config": {"command": "x"}},
+        {"model_config": {3: 4}},
+        {"model_config": "text"},
+        {"dis_state_dict": {"prototypes": torch.zeros(4, 4)}},
+        {"dis_state_dict": [1]},
+        {"dis_state_dict": {"prototypes": "text"}},
+        {"epoch": "seven"},
+        {"epoch": [7]},
+        {"args": 5},
+        {"class_names": 7},
+    ],
+)
 def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, change):
     save(exported | change, tmp_path / "x.pt")
     with pytest.raises(UserError, match="x.pt does not hold the weights of a network known here"):

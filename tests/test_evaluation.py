@@ -126,9 +126,17 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
     assert status == 0
     assert "epoch 10 " in out and "not evaluated: SVHN not found." in out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "metrics.json", "table.txt", "table.md", "table.tex", "table.csv", "scores.npz",
-        *(f"{name}.{form}" for name in ("histograms", "roc", "angles", "features_pca", "prototypes")
-          for form in ("png", "pdf")),
+        "metrics.json",
+        "table.txt",
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "scores.npz",
+        *(
+            f"{name}.{form}"
+            for name in ("histograms", "roc", "angles", "features_pca", "prototypes")
+            for form in ("png", "pdf")
+        ),
     }
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found["positive"] == "ID" and found["settings"]["ood_sets"] == ["digits-6-9", "SVHN"]
@@ -143,13 +151,16 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
     assert all(repeated[part] == found[part] for part in ("ood", "mean", "id_accuracy", "geometry_degrees"))
 
 
-@pytest.mark.parametrize(("arguments", "status", "message"), [
-    (("--name", "official", "--epoch", "7"), 1, "there are  : epochs 9, 10"),
-    (("--name", "nobody"), 1, "checkpoint not found"),
-    (("--name", "official", "--ood-sets", "SVHN", "--ood_loc", "nowhere"), 1, "no OOD set was found"),
-    (("--name", "official", "--model", "resnet34"), 2, "the checkpoint file says it"),
-    ((), 2, "--name"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--name", "official", "--epoch", "7"), 1, "there are  : epochs 9, 10"),
+        (("--name", "nobody"), 1, "checkpoint not found"),
+        (("--name", "official", "--ood-sets", "SVHN", "--ood_loc", "nowhere"), 1, "no OOD set was found"),
+        (("--name", "official", "--model", "resnet34"), 2, "the checkpoint file says it"),
+        ((), 2, "--name"),
+    ],
+)
 def test_mistakes_are_answered(run_eval, runs, arguments, status, message):
     found, _, err = run_eval("--checkpoints", runs, "--in-dataset", "digits", *arguments)
     assert found == status

@@ -77,10 +77,16 @@ def test_cache_answers_without_a_forward_pass(model, images, tmp_path):
     assert torch.equal(second.labels, images.labels)
 
 
-@pytest.mark.parametrize("change", [
-    {"checkpoint_sha": "b" * 64}, {"mean": (0.4, 0.5, 0.61)},
-    {"std": (0.2, 0.25, 0.31)}, {"amp": "bf16"}, {"pixels": 1},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checkpoint_sha": "b" * 64},
+        {"mean": (0.4, 0.5, 0.61)},
+        {"std": (0.2, 0.25, 0.31)},
+        {"amp": "bf16"},
+        {"pixels": 1},
+    ],
+)
 def test_cache_is_missed_when_anything_that_matters_changes(model, images, tmp_path, change):
     settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
     extract(model, images, **settings)
@@ -114,10 +120,17 @@ def pickled(path):
         np.savez(stream, key=np.array({"run": "me"}, dtype=object), penultimate=np.zeros(10))
 
 
-@pytest.mark.parametrize("damage", [
-    lambda path: flip_byte(path, path.stat().st_size // 2), truncate, lambda path: path.write_bytes(b""),
-    lambda path: path.write_bytes(b"no archive at all"), other_key, pickled,
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: flip_byte(path, path.stat().st_size // 2),
+        truncate,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no archive at all"),
+        other_key,
+        pickled,
+    ],
+)
 def test_damaged_cache_is_named_and_computed_again(model, images, tmp_path, damage):
     settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
     expected = extract(model, images, **settings)

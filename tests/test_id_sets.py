@@ -22,6 +22,7 @@ def joined(image_set, batch_size=7, workers=0):
 
 # ---------------------------------------------------------------- digits
 
+
 def test_digits_are_split_once_and_for_all():
     data = load_id("digits", seed=1)
     other_seed = load_id("Digits", seed=2)
@@ -59,6 +60,7 @@ def test_unknown_name_and_size_are_refused():
 
 
 # ---------------------------------------------------------------- CIFAR
+
 
 @pytest.mark.parametrize("inner", [False, True])
 def test_cifar10_in_the_order_of_the_files(tmp_path, inner):
@@ -108,18 +110,21 @@ def test_missing_cifar_says_where_and_how(tmp_path):
 BATCH = cifar_batch(20, 10)
 
 
-@pytest.mark.parametrize(("batch", "fault"), [
-    ({**BATCH, "labels": [10] * 20}, "not within 0..9"),
-    ({**BATCH, "labels": [-1] * 20}, "not within 0..9"),
-    ({**BATCH, "labels": [0] * 19}, "19 labels for 20 images"),
-    ({**BATCH, "labels": ["cat"] * 20}, "not whole numbers"),
-    ({"data": BATCH["data"]}, "no list of labels"),
-    ({**BATCH, "data": BATCH["data"][:, :3000]}, r"shape \(20, 3000\)"),
-    ({**BATCH, "data": BATCH["data"].astype(np.int64)}, "int64"),
-    ({**BATCH, "data": BATCH["data"][:0], "labels": []}, r"shape \(0, 3072\)"),
-    ({"labels": BATCH["labels"]}, "no array of pixels"),
-    ([1, 2], "not a dictionary"),
-])
+@pytest.mark.parametrize(
+    ("batch", "fault"),
+    [
+        ({**BATCH, "labels": [10] * 20}, "not within 0..9"),
+        ({**BATCH, "labels": [-1] * 20}, "not within 0..9"),
+        ({**BATCH, "labels": [0] * 19}, "19 labels for 20 images"),
+        ({**BATCH, "labels": ["cat"] * 20}, "not whole numbers"),
+        ({"data": BATCH["data"]}, "no list of labels"),
+        ({**BATCH, "data": BATCH["data"][:, :3000]}, r"shape \(20, 3000\)"),
+        ({**BATCH, "data": BATCH["data"].astype(np.int64)}, "int64"),
+        ({**BATCH, "data": BATCH["data"][:0], "labels": []}, r"shape \(0, 3072\)"),
+        ({"labels": BATCH["labels"]}, "no array of pixels"),
+        ([1, 2], "not a dictionary"),
+    ],
+)
 def test_damaged_batches_are_named(tmp_path, batch, fault):
     folder = write_cifar10(tmp_path)
     write_pickle(folder / "data_batch_2", batch)
@@ -152,6 +157,7 @@ def test_batch_that_would_run_code_is_refused(tmp_path):
 
 
 # ---------------------------------------------------------------- folders
+
 
 def write_classes(root, names=("apple", "pear"), count=10, **options):
     for number, name in enumerate(names):
@@ -288,6 +294,7 @@ def test_imagenet_100_layout(tmp_path):
 
 # ---------------------------------------------------------------- decoding
 
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F", "PA"])
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (50, 33), (33, 50), (1, 400)])
 def test_images_of_any_mode_and_size(tmp_path, mode, size):
@@ -339,13 +346,16 @@ def test_an_extreme_strip_does_not_fill_the_memory():
 
 # ---------------------------------------------------------------- fingerprints and subsets
 
+
 def test_fingerprints_change_with_every_content(tmp_path):
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     changed = images.clone()
     changed[3, 2, 7, 7] += 1
     labels = torch.arange(4)
-    prints = {TensorImages("a", pixels, lab).fingerprint
-              for pixels, lab in ((images, None), (changed, None), (images, labels), (images, labels.flip(0)))}
+    prints = {
+        TensorImages("a", pixels, lab).fingerprint
+        for pixels, lab in ((images, None), (changed, None), (images, labels), (images, labels.flip(0)))
+    }
     assert len(prints) == 4
     assert TensorImages("a", images).fingerprint == TensorImages("b", images.clone()).fingerprint
     write_images(tmp_path, 3)

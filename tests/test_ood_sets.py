@@ -38,13 +38,19 @@ def write_svhn(folder, per_digit, name="test_32x32.mat"):
 
 # ---------------------------------------------------------------- the table
 
+
 def test_the_tables_of_the_papers():
     five = ["SVHN", "places365", "LSUN", "iSUN", "dtd"]
     assert default_ood_sets("CIFAR-10") == default_ood_sets("CIFAR-100") == five
     assert default_ood_sets("ImageNet-100") == ["dtd", "iNaturalist", "SUN", "Places"]
     assert default_ood_sets("digits")[0] == "digits-6-9" and default_ood_sets("folder")
     assert {row.name: row.count for row in OOD_SETS if row.name in five} == {
-        "SVHN": 10_000, "places365": 10_000, "LSUN": 10_000, "iSUN": 8_925, "dtd": 5_640}
+        "SVHN": 10_000,
+        "places365": 10_000,
+        "LSUN": 10_000,
+        "iSUN": 8_925,
+        "dtd": 5_640,
+    }
 
 
 def test_names_are_unique_and_found_in_any_case():
@@ -72,12 +78,22 @@ def test_missing_sets_say_what_where_and_how(tmp_path, row):
 
 # ---------------------------------------------------------------- folders of the table
 
-@pytest.mark.parametrize(("name", "folder"), [
-    ("dtd", "dtd/images/banded"), ("dtd", "DTD/images/banded"), ("places365", "places365"),
-    ("places365", "places365/test_subset"), ("places365", "Places365/test_subset"), ("LSUN", "LSUN/test"),
-    ("LSUN_resize", "LSUN_resize/LSUN_resize"), ("iSUN", "iSUN/iSUN_patches"), ("TinyImageNet_crop", "Imagenet/test"),
-    ("TinyImageNet_resize", "Imagenet_resize/Imagenet_resize"),
-])
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("dtd", "dtd/images/banded"),
+        ("dtd", "DTD/images/banded"),
+        ("places365", "places365"),
+        ("places365", "places365/test_subset"),
+        ("places365", "Places365/test_subset"),
+        ("LSUN", "LSUN/test"),
+        ("LSUN_resize", "LSUN_resize/LSUN_resize"),
+        ("iSUN", "iSUN/iSUN_patches"),
+        ("TinyImageNet_crop", "Imagenet/test"),
+        ("TinyImageNet_resize", "Imagenet_resize/Imagenet_resize"),
+    ],
+)
 def test_official_layouts_are_found_and_short_sets_are_partial(tmp_path, name, folder):
     write_images(tmp_path / folder, 3, suffix=".jpg")
     loaded = load_ood(name, id_data(), tmp_path)
@@ -143,6 +159,7 @@ def test_imagenet_sized_sets_stay_files(tmp_path):
 
 # ---------------------------------------------------------------- SVHN
 
+
 def test_svhn_takes_the_first_of_each_digit_and_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setattr(svhn, "PER_DIGIT", 3)
     images, labels = write_svhn(tmp_path / "SVHN", 30)
@@ -188,14 +205,21 @@ def test_damaged_svhn_is_named(tmp_path, fault):
     elif fault == "text":
         path.write_text("<html>moved</html>" * 20)
     else:
-        savemat(path, {"no labels": {"X": images}, "shape": {"X": images[:30], "y": labels},
-                       "labels": {"X": images, "y": labels[:5]}}[fault])
+        savemat(
+            path,
+            {
+                "no labels": {"X": images},
+                "shape": {"X": images[:30], "y": labels},
+                "labels": {"X": images, "y": labels[:5]},
+            }[fault],
+        )
     with pytest.raises(UserError, match="(?s)damaged file.*test_32x32.mat.*--only SVHN"):
         load_ood("SVHN", id_data(), tmp_path)
     assert [file.name for file in (tmp_path / "svhn").iterdir()] == ["test_32x32.mat"]
 
 
 # ---------------------------------------------------------------- CIFAR as OOD
+
 
 def test_each_cifar_is_the_others_hard_set(tmp_path):
     write_cifar10(tmp_path / "datasets" / "CIFAR10")
@@ -211,6 +235,7 @@ def test_each_cifar_is_the_others_hard_set(tmp_path):
 
 
 # ---------------------------------------------------------------- generated sets
+
 
 @pytest.mark.parametrize("name", ["digits-6-9", "photographs", "uniform-noise", "gaussian-noise"])
 def test_generated_sets_are_seeded_and_need_nothing(tmp_path, name):
@@ -235,6 +260,7 @@ def test_patches_may_be_larger_than_the_photographs():
 
 # ---------------------------------------------------------------- folders of your own
 
+
 def test_own_folders_flat_or_with_classes(tmp_path):
     write_images(tmp_path / "flat", 3)
     write_images(tmp_path / "deep" / "cats", 2)
@@ -253,8 +279,12 @@ def test_own_folders_cannot_take_an_official_name(tmp_path, name):
 
 
 def test_own_folders_with_faults(tmp_path):
-    for text, fault in ((f"mine={tmp_path}", "holds no images"), (f"mine={tmp_path / 'no'}", "folder not found"),
-                        ("mine=", "not of the form"), ("=x", "not of the form")):
+    for text, fault in (
+        (f"mine={tmp_path}", "holds no images"),
+        (f"mine={tmp_path / 'no'}", "folder not found"),
+        ("mine=", "not of the form"),
+        ("=x", "not of the form"),
+    ):
         with pytest.raises(UserError, match=fault):
             load_ood(text, id_data())
     (tmp_path / "one.png").write_text("x")

@@ -27,8 +27,9 @@ def roc(path, ood=OOD):
 
 
 def angles(path, ood=OOD):
-    plots.angle_histograms(path, 10 + abs(ID), {name: 40 + 9 * abs(rows) for name, rows in ood.items()},
-                           dict.fromkeys(ood, 12.5))
+    plots.angle_histograms(
+        path, 10 + abs(ID), {name: 40 + 9 * abs(rows) for name, rows in ood.items()}, dict.fromkeys(ood, 12.5)
+    )
 
 
 def over_k(path, ood=OOD):

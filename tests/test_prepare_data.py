@@ -116,8 +116,12 @@ def test_a_hostile_archive_leaves_nothing(server, tmp_path, members):
     source = serve_archive(server, tar_of(lsun_files(), *members), md5=False)
     with pytest.raises(UserError, match="refused, nothing was unpacked"):
         prepare(LSUN, source, root, patience=PATIENCE)
-    assert everything_in(tmp_path) == ["inner", "inner/datasets", "inner/datasets/downloads",
-                                       "inner/datasets/downloads/LSUN.tar.gz"]
+    assert everything_in(tmp_path) == [
+        "inner",
+        "inner/datasets",
+        "inner/datasets/downloads",
+        "inner/datasets/downloads/LSUN.tar.gz",
+    ]
 
 
 def test_the_filter_of_tarfile_stands_behind_the_checks(tmp_path, monkeypatch):
@@ -162,6 +166,7 @@ def test_a_damaged_or_other_archive_does_not_get_the_official_place(server, tmp_
 
 
 # Sets
+
 
 def test_a_set_is_downloaded_unpacked_and_recorded(server, tmp_path):
     source = serve_archive(server, tar_of({**lsun_files(), "LSUN/test/._0.png": b"", "other/readme": b""}))
@@ -222,8 +227,9 @@ def test_a_set_of_two_benchmarks_is_linked(server, tmp_path):
     assert second.is_dir()
 
 
-PLACES = OODSet("places365", "files", "", "", 4, ("places365/test_subset", "places365"), default_for=("CIFAR-10",),
-                drawn=True)
+PLACES = OODSet(
+    "places365", "files", "", "", 4, ("places365/test_subset", "places365"), default_for=("CIFAR-10",), drawn=True
+)
 
 
 def places_archive(count: int = 20) -> bytes:
@@ -313,7 +319,8 @@ def small_cifar(tmp_path, monkeypatch):
         base_folder="cifar-10-batches-py",
         train_list=[[f"data_batch_{n}", sums[f"data_batch_{n}"]] for n in range(1, 6)],
         test_list=[["test_batch", sums["test_batch"]]],
-        meta={"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]})
+        meta={"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]},
+    )
     monkeypatch.setattr(cifar, "cifar_facts", lambda name: facts)
     return {f"cifar-10-batches-py/{name}": content for name, content in files.items()}
 
@@ -327,8 +334,10 @@ def test_cifar_is_unpacked_and_its_files_are_verified(server, small_cifar, tmp_p
     batch = root / "CIFAR10" / "cifar-10-batches-py" / "data_batch_2"
     batch.write_bytes(small_cifar["cifar-10-batches-py/data_batch_3"])
     faults = check(row, source, root)[1]
-    assert faults == ["checksums differ from the official files: data_batch_2",
-                      "they hold 100 training and 20 test images"]
+    assert faults == [
+        "checksums differ from the official files: data_batch_2",
+        "they hold 100 training and 20 test images",
+    ]
     batch.unlink()
     assert check(row, source, root)[1][0] == "missing: data_batch_2"
 
@@ -342,6 +351,7 @@ def test_a_cifar_archive_with_other_files_is_refused(server, small_cifar, tmp_pa
 
 
 # The table
+
 
 def test_every_set_has_a_source_a_place_and_a_licence():
     for row in OOD_SETS:
@@ -365,6 +375,7 @@ def test_the_readme_is_the_one_of_the_table(script, tmp_path):
 
 
 # The script
+
 
 def test_list_shows_every_set(script, tmp_path, capsys):
     assert script("--list", "--root", tmp_path / "none") == 0
@@ -402,8 +413,15 @@ def test_one_set_that_fails_does_not_stop_the_others(script, server, tmp_path, c
     assert look(row, tmp_path / "data").state == "found"
 
 
-@pytest.mark.parametrize("name, said", [("ImageNet-100", "by hand(?s:.*)image-net.org"), ("SVHM", "unknown set"),
-                                        ("checkpoint-CIFAR-10", "drive.google"), ("uniform-noise", "needs nothing")])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("ImageNet-100", "by hand(?s:.*)image-net.org"),
+        ("SVHM", "unknown set"),
+        ("checkpoint-CIFAR-10", "drive.google"),
+        ("uniform-noise", "needs nothing"),
+    ],
+)
 def test_names_that_cannot_be_fetched(script, tmp_path, name, said):
     with pytest.raises(UserError, match=said):
         script("--only", "SVHN", name, "--root", tmp_path)

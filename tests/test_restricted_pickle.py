@@ -40,8 +40,10 @@ def test_numpy_scalars_become_numbers(protocol):
 
 def test_python_2_pickle_of_an_array():
     # As Python 2 wrote CIFAR-100: str for text and for the raw bytes, numpy.core as the module.
-    content = (b"(dp0\nS'data'\np1\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
-               b"(I1\n(I1\nI2\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x01\\xfe'\ntbs.")
+    content = (
+        b"(dp0\nS'data'\np1\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n(I1\nI2\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x01\\xfe'\ntbs."
+    )
     np.testing.assert_array_equal(load(content)["data"], np.array([[1, 254]], dtype=np.uint8))
 
 
@@ -92,18 +94,23 @@ def test_attacks_are_refused_and_nothing_runs(tmp_path, kind, protocol):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [
-    b"cnumpy\ncore.multiarray.os.system\n(S'true'\ntR.",                     # a dotted name in protocol 0
-    b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.",                      # and in protocol 4
-    b"cnumpy\ndtype\n(dS'build'\nS'x'\nsb.",                                 # an attribute of a stand-in
-    b"cnumpy\ndtype\n(N(dS'_build'\nS'x'\nstb.",                             # the same through slots
-    b"(dS'a'\ncnumpy\nndarray\n)\x81s.",                                     # NEWOBJ of a stand-in
-    b"(dS'a'\ncnumpy\ndtype\n(S'O'\nI0\nI1\ntRs.",                           # pointers
-    b"(dS'a'\nc_codecs\nencode\n(S'x'\nS'zlib'\ntRs.",                       # another codec
-    b"(dS'a'\nc__builtin__\nbytes\n(I99999999999\ntRs.",                     # memory by a number
-    b"(dS'a'\ncnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i8'\ntRI99999999999\ntRs.",
-    b"\x80\x02\x82\x01.", b"Ppersistent\n.",                                 # extension and persistent ids
-], ids=range(11))
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cnumpy\ncore.multiarray.os.system\n(S'true'\ntR.",  # a dotted name in protocol 0
+        b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.",  # and in protocol 4
+        b"cnumpy\ndtype\n(dS'build'\nS'x'\nsb.",  # an attribute of a stand-in
+        b"cnumpy\ndtype\n(N(dS'_build'\nS'x'\nstb.",  # the same through slots
+        b"(dS'a'\ncnumpy\nndarray\n)\x81s.",  # NEWOBJ of a stand-in
+        b"(dS'a'\ncnumpy\ndtype\n(S'O'\nI0\nI1\ntRs.",  # pointers
+        b"(dS'a'\nc_codecs\nencode\n(S'x'\nS'zlib'\ntRs.",  # another codec
+        b"(dS'a'\nc__builtin__\nbytes\n(I99999999999\ntRs.",  # memory by a number
+        b"(dS'a'\ncnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i8'\ntRI99999999999\ntRs.",
+        b"\x80\x02\x82\x01.",
+        b"Ppersistent\n.",  # extension and persistent ids
+    ],
+    ids=range(11),
+)
 def test_forged_opcodes_are_refused(content):
     with pytest.raises(UserError):
         load(content)
@@ -119,10 +126,17 @@ def test_array_with_too_few_bytes_is_refused():
         load(shape)
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"\x80", pickle.dumps({"data": NUMBERS})[:-20], b"<html>not found</html>", bytes(100),
-    b"\x80\x04\x8e" + struct.pack("<Q", 2**62),
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80",
+        pickle.dumps({"data": NUMBERS})[:-20],
+        b"<html>not found</html>",
+        bytes(100),
+        b"\x80\x04\x8e" + struct.pack("<Q", 2**62),
+    ],
+)
 def test_damaged_files_are_named(content):
     with pytest.raises(UserError, match="(?s)damaged file.*some/file.*get it again"):
         load(content)

@@ -180,7 +180,7 @@ def test_other_arguments_are_listed(half_way):
     outcome = run(half_way, "--epochs", "5", "--learning_rate", "0.3", "--limit-train", "70", "--print-freq", "1")
     assert outcome.status == 1
     assert "--epochs: 4 in the saved state, 5 now" in outcome.err
-    assert "--learning-rate: 0.2 in the saved state, 0.3 now" in outcome.err
+    assert "--learning-rate: 0.03 in the saved state, 0.3 now" in outcome.err
     assert "--train-images: 60 in the saved state, 70 now" in outcome.err
     assert "print-freq" not in outcome.err and "batch" not in outcome.err
     assert saved_position(half_way) == (2, 0)

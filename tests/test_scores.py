@@ -133,7 +133,5 @@ def test_majority_vote_with_ties_to_the_lower_class():
 
 def test_nearest_prototype_is_that_of_the_largest_cosine():
     embedding, prototypes = random_rows(0, 25, 6), random_rows(1, 4, 6) * np.array([[1.0], [10], [0.1], [3]])
-    expected = [
-        int(np.argmax([z @ mu / np.linalg.norm(mu) for mu in prototypes])) for z in embedding
-    ]
+    expected = [int(np.argmax([z @ mu / np.linalg.norm(mu) for mu in prototypes])) for z in embedding]
     assert nearest_prototype(embedding, prototypes).tolist() == expected

@@ -27,15 +27,19 @@ def make(rows=ROWS, missing=MISSING, notes=()):
 
 def test_text_is_aligned_and_states_everything():
     lines = to_text(make(notes=("a note",))).splitlines()
-    assert lines[0] == ("CIDER  ResNet-18  CIFAR-10   score: KNN (K=100), larger = more ID   epoch 500   "
-                        "ID is the positive class")
+    assert lines[0] == (
+        "CIDER  ResNet-18  CIFAR-10   score: KNN (K=100), larger = more ID   epoch 500   ID is the positive class"
+    )
     assert lines[1].split() == "OOD set images FPR95 ↓ AUROC ↑ AUPR-In ↑ AUPR-Out ↑".split()
     assert lines[2].split() == ["SVHN", "10000", "10.00", "90.00", "50.00", "25.00"]
     assert lines[5].split() == ["mean", "(2)", "20.00", "80.00", "50.00", "25.00"]
     assert len({len(line) for line in lines[1:6]}) == 1
     assert lines[6:9] == ["mean over: SVHN, iSUN", "not in the mean: dtd (partial, 1,200 of 5,640)", "a note"]
-    assert lines[9:] == ["not evaluated: LSUN not found.", "  looked for : data/LSUN",
-                         "  get it by  : by hand | 50%_of_it"]
+    assert lines[9:] == [
+        "not evaluated: LSUN not found.",
+        "  looked for : data/LSUN",
+        "  get it by  : by hand | 50%_of_it",
+    ]
 
 
 def test_mean_is_over_all_sets_where_none_is_official():
@@ -88,8 +92,10 @@ def test_intervals_stand_in_brackets_and_in_the_csv():
 
 
 def test_near_and_far_are_shown_where_there_are_both():
-    near, far = (Row(name, 10, metrics(value, 0.5), False, group) for name, value, group in
-                 (("CIFAR-100", 0.4, "near"), ("SVHN", 0.2, "far")))
+    near, far = (
+        Row(name, 10, metrics(value, 0.5), False, group)
+        for name, value, group in (("CIFAR-100", 0.4, "near"), ("SVHN", 0.2, "far"))
+    )
     lines = to_text(make(rows=(near, far), missing=())).splitlines()
     assert [line.split("  ")[0] for line in lines[4:7]] == ["mean (2)", "near (1)", "far (1)"]
     assert lines[5].split()[2] == "40.00" and "near (1): CIFAR-100" in lines and "far (1): SVHN" in lines

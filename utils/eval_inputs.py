@@ -23,12 +23,16 @@ def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int
     Raises:
         UserError: nothing is there, or several ID sets have a run of that name.
     """
-    folders = [checkpoints / id_name / run] if id_name else [
-        place / run for place in sorted(checkpoints.glob("*")) if (place / run).is_dir()
-    ]
+    folders = (
+        [checkpoints / id_name / run]
+        if id_name
+        else [place / run for place in sorted(checkpoints.glob("*")) if (place / run).is_dir()]
+    )
     if len(folders) > 1:
-        raise UserError(f"several runs are called {run}: {', '.join(map(str, folders))}\n"
-                        "  do         : say which with --in-dataset or --ckpt")
+        raise UserError(
+            f"several runs are called {run}: {', '.join(map(str, folders))}\n"
+            "  do         : say which with --in-dataset or --ckpt"
+        )
     folder = folders[0] if folders else checkpoints / "*" / run
     found = {}
     for path in folder.glob("checkpoint_*.pth.tar"):
@@ -37,10 +41,12 @@ def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int
     epoch = max(found, default=None) if epoch is None else epoch
     if epoch not in found:
         there = ", ".join(map(str, sorted(found))) or "none"
-        raise UserError(f"checkpoint not found.\n"
-                        f"  looked for : {folder}/checkpoint_{'<epoch>' if epoch is None else epoch}.pth.tar\n"
-                        f"  there are  : epochs {there}\n"
-                        "  get it by  : training with train_cider.py, or pass --ckpt FILE")
+        raise UserError(
+            f"checkpoint not found.\n"
+            f"  looked for : {folder}/checkpoint_{'<epoch>' if epoch is None else epoch}.pth.tar\n"
+            f"  there are  : epochs {there}\n"
+            "  get it by  : training with train_cider.py, or pass --ckpt FILE"
+        )
     return found[epoch]
 
 
@@ -55,14 +61,22 @@ def load_id_data(
     trained_on = checkpoint.args.get("in_dataset")
     name = name or trained_on
     if name is None:
-        raise UserError(f"{checkpoint.path} does not say what it was trained on\n"
-                        "  do         : pass --in-dataset, for example --in-dataset CIFAR-10")
+        raise UserError(
+            f"{checkpoint.path} does not say what it was trained on\n"
+            "  do         : pass --in-dataset, for example --in-dataset CIFAR-10"
+        )
     # Which part of a set was trained on is known for that set only.
     said = checkpoint.args if name == trained_on else {}
     if root is None and said.get("id_loc") and Path(said["id_loc"]).exists():
         root = Path(said["id_loc"])
-    data = load_id(name, root, download=download, image_size=image_size or said.get("image_size"),
-                   limit_train=said.get("limit_train"), seed=said.get("seed", 0))
+    data = load_id(
+        name,
+        root,
+        download=download,
+        image_size=image_size or said.get("image_size"),
+        limit_train=said.get("limit_train"),
+        seed=said.get("seed", 0),
+    )
     classes = checkpoint.model.config["num_classes"]
     if classes != len(data.class_names):
         raise UserError(f"{checkpoint.path} was trained on {classes} classes, but {name} has {len(data.class_names)}")

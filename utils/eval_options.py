@@ -17,15 +17,29 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
     _add_checkpoint_options(parser)
     options.add_id_options(parser, default=None)
     ood = parser.add_argument_group("out-of-distribution data")
-    ood.add_argument("--ood_loc", type=Path, metavar="PATH",
-                     help="folder that holds the OOD sets (default: its place below datasets/)")
-    ood.add_argument("--ood-sets", nargs="+", metavar="SET",
-                     help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table)")
+    ood.add_argument(
+        "--ood_loc",
+        type=Path,
+        metavar="PATH",
+        help="folder that holds the OOD sets (default: its place below datasets/)",
+    )
+    ood.add_argument(
+        "--ood-sets",
+        nargs="+",
+        metavar="SET",
+        help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table)",
+    )
     _add_score_options(parser)
     _add_output_options(parser)
     options.add_device_options(parser)
-    parser.add_argument("-b", "--batch-size", type=options.positive_int, default=512, metavar="N",
-                        help="images per forward pass (default: 512)")
+    parser.add_argument(
+        "-b",
+        "--batch-size",
+        type=options.positive_int,
+        default=512,
+        metavar="N",
+        help="images per forward pass (default: 512)",
+    )
     _refuse_official(parser)
     args = parser.parse_args()
     if (args.ckpt is None) == (args.name is None):
@@ -46,48 +60,95 @@ def _add_checkpoint_options(parser: options.OptionParser) -> None:
     group.add_argument("--name", help="folder of a run, in checkpoints/<ID set>/")
     group.add_argument("--epoch", type=int, metavar="E", help="epoch of that run (default: the last that is there)")
     group.add_argument("--ckpt", type=Path, metavar="FILE", help="a checkpoint file, wherever it is")
-    group.add_argument("--checkpoints", type=Path, default=REPOSITORY / "checkpoints", metavar="DIR",
-                       help="folder of all runs (default: checkpoints/)")
+    group.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=REPOSITORY / "checkpoints",
+        metavar="DIR",
+        help="folder of all runs (default: checkpoints/)",
+    )
 
 
 def _add_score_options(parser: options.OptionParser) -> None:
     group = parser.add_argument_group("scores and metrics")
-    group.add_argument("--score", nargs="+", metavar="NAME",
-                       help="one or several, which then stand side by side; `all` is every one that the checkpoint can "
-                            "give. Plots show the first (default: energy for the networks of train_vos.py, as in its "
-                            "paper; else knn)")
+    group.add_argument(
+        "--score",
+        nargs="+",
+        metavar="NAME",
+        help="one or several, which then stand side by side; `all` is every one that the checkpoint can "
+        "give. Plots show the first (default: energy for the networks of train_vos.py, as in its "
+        "paper; else knn)",
+    )
     group.add_argument("--list-scores", action=_ListScores, help="print every score, what it needs, its paper; and end")
-    group.add_argument("--K", type=_k_or_auto, metavar="K|auto",
-                       help="neighbour whose distance counts for knn. The paper uses 100 on CIFAR-10, 300 on CIFAR-100 "
-                            "and ImageNet-100; digits has 5 and folder 10 here. auto takes the one that tells ID test "
-                            "from Gaussian noise best, without a look at any OOD test set")
-    group.add_argument("--K-sweep", type=options.int_list, metavar="K,K,...",
-                       help="also a table and a plot of the KNN score over these K, from one search. Choosing K by it "
-                            "would be choosing on the test sets")
-    group.add_argument("--positive", choices=("id", "ood"), default="id",
-                       help="class that FPR95 calls positive. ood is OpenOOD's convention, whose FPR95 is another "
-                            "number: never compare the two (default: id, as in the CIDER paper)")
-    group.add_argument("--bootstrap", nargs="?", type=options.positive_int, const=1000, default=0, metavar="N",
-                       help="95 %% intervals of all metrics from N resamples of the test images (N: 1000)")
-    group.add_argument("--linear-probe", nargs="?", choices=("cached", "augmented"), const="cached",
-                       help="also ID accuracy of a linear classifier on the frozen encoder: on features that are "
-                            "extracted once, or anew from augmented images in each of its 100 epochs, as in the paper "
-                            "of SupCon (default where given: cached)")
-    group.add_argument("--seed", type=int, default=0,
-                       help="for generated OOD sets, subsets of large ones, --bootstrap, --linear-probe and plots "
-                            "(default: 0)")
+    group.add_argument(
+        "--K",
+        type=_k_or_auto,
+        metavar="K|auto",
+        help="neighbour whose distance counts for knn. The paper uses 100 on CIFAR-10, 300 on CIFAR-100 "
+        "and ImageNet-100; digits has 5 and folder 10 here. auto takes the one that tells ID test "
+        "from Gaussian noise best, without a look at any OOD test set",
+    )
+    group.add_argument(
+        "--K-sweep",
+        type=options.int_list,
+        metavar="K,K,...",
+        help="also a table and a plot of the KNN score over these K, from one search. Choosing K by it "
+        "would be choosing on the test sets",
+    )
+    group.add_argument(
+        "--positive",
+        choices=("id", "ood"),
+        default="id",
+        help="class that FPR95 calls positive. ood is OpenOOD's convention, whose FPR95 is another "
+        "number: never compare the two (default: id, as in the CIDER paper)",
+    )
+    group.add_argument(
+        "--bootstrap",
+        nargs="?",
+        type=options.positive_int,
+        const=1000,
+        default=0,
+        metavar="N",
+        help="95 %% intervals of all metrics from N resamples of the test images (N: 1000)",
+    )
+    group.add_argument(
+        "--linear-probe",
+        nargs="?",
+        choices=("cached", "augmented"),
+        const="cached",
+        help="also ID accuracy of a linear classifier on the frozen encoder: on features that are "
+        "extracted once, or anew from augmented images in each of its 100 epochs, as in the paper "
+        "of SupCon (default where given: cached)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="for generated OOD sets, subsets of large ones, --bootstrap, --linear-probe and plots (default: 0)",
+    )
 
 
 def _add_output_options(parser: options.OptionParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", help="default: eval_<epoch>/ beside the checkpoint")
     group.add_argument("--no-plots", action="store_true", help="numbers only")
-    group.add_argument("--projection", choices=(*PROJECTIONS, "none"), default="pca",
-                       help="plot of features in the plane; tsne takes a minute or more (default: pca)")
-    group.add_argument("--projector", action="store_true",
-                       help="also export features for TensorBoard's embedding projector, to DIR/projector")
-    group.add_argument("--cache-dir", type=Path, metavar="DIR",
-                       help="where extracted features are kept (default: features/ beside the checkpoint)")
+    group.add_argument(
+        "--projection",
+        choices=(*PROJECTIONS, "none"),
+        default="pca",
+        help="plot of features in the plane; tsne takes a minute or more (default: pca)",
+    )
+    group.add_argument(
+        "--projector",
+        action="store_true",
+        help="also export features for TensorBoard's embedding projector, to DIR/projector",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="where extracted features are kept (default: features/ beside the checkpoint)",
+    )
     group.add_argument("--no-cache", action="store_true", help="extract features anew and do not keep them")
 
 

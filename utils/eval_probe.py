@@ -43,13 +43,20 @@ def probe_accuracy(
 
 
 def augmented_batches(
-    model: nn.Module, data: IDData, *, seed: int, device: torch.device, amp_type: torch.dtype | None, workers: int,
-    channels_last: bool
+    model: nn.Module,
+    data: IDData,
+    *,
+    seed: int,
+    device: torch.device,
+    amp_type: torch.dtype | None,
+    workers: int,
+    channels_last: bool,
 ) -> Batches:
     """Penultimate features of ID train under a new augmentation in every epoch: a pass through the encoder for each."""
     view = OneView(data.size, crop_scale=data.crop_scale, hflip=data.hflip, mean=data.mean, std=data.std)
-    images = TrainBatches(data.train, view, batch_size=BATCH_SIZE, seed=seed, device=device, workers=workers,
-                          channels_last=channels_last)
+    images = TrainBatches(
+        data.train, view, batch_size=BATCH_SIZE, seed=seed, device=device, workers=workers, channels_last=channels_last
+    )
 
     def epoch(number: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in images.epoch(number):

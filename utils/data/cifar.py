@@ -63,9 +63,11 @@ def download_cifar(name: str, root: Path) -> Path:
         facts(str(root), download=True)
     # torchvision lets pass what urllib, tarfile and its own checks raise.
     except Exception as error:
-        raise UserError(f"{name} could not be downloaded: {error}\n  from       : {facts.url}\n"
-                        f"  to         : {shown(root)}\n"
-                        f"  or         : fetch it elsewhere, unpack it there, and pass --id-loc") from error
+        raise UserError(
+            f"{name} could not be downloaded: {error}\n  from       : {facts.url}\n"
+            f"  to         : {shown(root)}\n"
+            f"  or         : fetch it elsewhere, unpack it there, and pass --id-loc"
+        ) from error
     return root / facts.base_folder
 
 
@@ -76,8 +78,10 @@ def missing_cifar(name: str, root: Path) -> UserError:
 
 
 def _missing_file(name: str, path: Path) -> UserError:
-    return UserError(f"{name} not found.\n  looked for : {shown(path)}\n  {_advice(name)}\n"
-                     f"  or         : pass --id-loc /path/to/folder")
+    return UserError(
+        f"{name} not found.\n  looked for : {shown(path)}\n  {_advice(name)}\n"
+        f"  or         : pass --id-loc /path/to/folder"
+    )
 
 
 def read_split(name: str, folder: Path, split: str) -> CifarSplit:
@@ -102,13 +106,13 @@ def read_split(name: str, folder: Path, split: str) -> CifarSplit:
         expected = (50_000 if split == "train" else 10_000) // len(files)
         if len(batch_labels) != expected:
             counts.append(f"{file_name} {len(batch_labels):,} (official {expected:,})")
-    return CifarSplit(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels)),
-                      tuple(other), tuple(counts))
+    return CifarSplit(
+        torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(labels)), tuple(other), tuple(counts)
+    )
 
 
 def file_notes(name: str, *splits: CifarSplit, other_files: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """One line for all files that are not the official ones (`other_files` too), and one for other numbers of images.
-    """
+    """One line for all files that are not the official ones (`other_files` too), and one for other numbers of images."""
     other = [*(file_name for split in splits for file_name in split.other_files), *other_files]
     counts = [count for split in splits for count in split.other_counts]
     notes = []
@@ -130,8 +134,10 @@ def read_class_names(name: str, folder: Path) -> tuple[tuple[str, ...], tuple[st
     names = meta.get(facts.meta["key"])
     classes = 10 if name == "CIFAR-10" else 100
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(n, str | bytes) for n in names):
-        raise UserError(f"damaged file: no list of {classes} class names under {facts.meta['key']!r}\n"
-                        f"  file       : {shown(folder / facts.meta['filename'])}\n  {_advice(name)}")
+        raise UserError(
+            f"damaged file: no list of {classes} class names under {facts.meta['key']!r}\n"
+            f"  file       : {shown(folder / facts.meta['filename'])}\n  {_advice(name)}"
+        )
     names = tuple(n.decode("latin1") if isinstance(n, bytes) else n for n in names)
     return names, () if is_official else (facts.meta["filename"],)
 

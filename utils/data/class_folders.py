@@ -44,8 +44,10 @@ def load_folder(root: Path, size: int, seed: int) -> FolderData:
         unread = [place for folder in (root, *read) for place in _files(folder)]
         unread += [place for place in inside.values() if place not in read]
     elif set(inside) == {"train"}:
-        raise UserError(f"no test images found.\n  looked for : {shown(root)}/val/<class>/<image>\n"
-                        f"  or         : pass {shown(inside['train'])}, and a fifth of it becomes the test set")
+        raise UserError(
+            f"no test images found.\n  looked for : {shown(root)}/val/<class>/<image>\n"
+            f"  or         : pass {shown(inside['train'])}, and a fifth of it becomes the test set"
+        )
     else:
         classes = list_classes(root)
         names = tuple(classes)
@@ -67,13 +69,17 @@ def load_imagenet_100(root: Path, size: int) -> FolderData:
     """
     for part in ("train", "val"):
         if not is_folder(root / part):
-            raise UserError(f"ImageNet-100 not found.\n  looked for : {shown(root / part)}/<wnid>/<image>\n"
-                            f"  get it by  : the 100 classes of ImageNet listed at deeplearning-wisc/MCM, "
-                            f"data/ImageNet100/class_list.txt\n  or         : pass --id-loc /path/to/folder")
+            raise UserError(
+                f"ImageNet-100 not found.\n  looked for : {shown(root / part)}/<wnid>/<image>\n"
+                f"  get it by  : the 100 classes of ImageNet listed at deeplearning-wisc/MCM, "
+                f"data/ImageNet100/class_list.txt\n  or         : pass --id-loc /path/to/folder"
+            )
     train, test, names = _read_both(root / "train", root / "val")
     if set(test) != set(names):
-        raise UserError(f"ImageNet-100: val/ lacks classes of train/: {', '.join(sorted(set(names) - set(test)))}\n"
-                        f"  looked at  : {shown(root)}")
+        raise UserError(
+            f"ImageNet-100: val/ lacks classes of train/: {', '.join(sorted(set(names) - set(test)))}\n"
+            f"  looked at  : {shown(root)}"
+        )
     sets, notes = [], []
     for part, listing in (("train", train), ("test", test)):
         paths, labels = _flat(listing, names)
@@ -114,9 +120,11 @@ def _read_both(train_folder: Path, test_folder: Path) -> tuple[dict[str, Listing
     train, test = list_classes(train_folder), list_classes(test_folder)
     unknown = sorted(set(test) - set(train))
     if unknown:
-        raise UserError(f"classes to test that are not trained: {', '.join(unknown)}\n"
-                        f"  looked at  : {shown(test_folder)}\n"
-                        f"  and        : {shown(train_folder)}\n  do         : give both the same class folders")
+        raise UserError(
+            f"classes to test that are not trained: {', '.join(unknown)}\n"
+            f"  looked at  : {shown(test_folder)}\n"
+            f"  and        : {shown(train_folder)}\n  do         : give both the same class folders"
+        )
     return train, test, tuple(train)
 
 
@@ -143,11 +151,16 @@ def _flat(classes: dict[str, Listing], names: tuple[str, ...]) -> tuple[list[Pat
 
 def _check_classes(root: Path, names: tuple[str, ...], train: ImageSet) -> None:
     if len(names) < 2:
-        raise UserError(f"a single class found: {names[0]}\n  looked at  : {shown(root)}\n"
-                        f"  do         : give at least two class folders")
+        raise UserError(
+            f"a single class found: {names[0]}\n  looked at  : {shown(root)}\n"
+            f"  do         : give at least two class folders"
+        )
     counts = torch.bincount(train.labels, minlength=len(names)).tolist()
     without = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if without:
-        raise UserError(f"no image to train on in class {', '.join(without)}: too few, or none that can be read\n"
-                        f"  looked at  : {shown(root)}\n" + "".join(f"  found      : {note}\n" for note in train.notes)
-                        + "  do         : add images, or remove the folder")
+        raise UserError(
+            f"no image to train on in class {', '.join(without)}: too few, or none that can be read\n"
+            f"  looked at  : {shown(root)}\n"
+            + "".join(f"  found      : {note}\n" for note in train.notes)
+            + "  do         : add images, or remove the folder"
+        )

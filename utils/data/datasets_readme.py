@@ -53,9 +53,12 @@ def _tree(rows: list[OODSet]) -> str:
         if row.kind == "svhn":
             lines[-1] += f": {SELECTED_FILE}, made from {FULL_FILE}"
         lines += [f"  {f'{link}/':<52}link to the one above" for link in links]
-    lines += [f"  {'ImageNet100/train/<wnid>/, ImageNet100/val/<wnid>/':<52}ImageNet-100",
-              f"  {'downloads/':<52}archives; they can be deleted once unpacked",
-              f"  {RECORDS:<52}digests of what was unpacked, for --check", "```"]
+    lines += [
+        f"  {'ImageNet100/train/<wnid>/, ImageNet100/val/<wnid>/':<52}ImageNet-100",
+        f"  {'downloads/':<52}archives; they can be deleted once unpacked",
+        f"  {RECORDS:<52}digests of what was unpacked, for --check",
+        "```",
+    ]
     return "\n".join(lines)
 
 

@@ -121,8 +121,10 @@ def _fetch_rest(address: str, part: Path, timeout: float) -> None:
 
 
 def _append_body(response: http.client.HTTPResponse, part: Path, have: int, version: _Version) -> None:
-    with (open(part, "ab" if have else "wb") as stream,
-          tqdm(total=version.size, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar):
+    with (
+        open(part, "ab" if have else "wb") as stream,
+        tqdm(total=version.size, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+    ):
         while chunk := _next_chunk(response):
             try:
                 stream.write(chunk)
@@ -164,9 +166,15 @@ def _opened(address: str, have: int, timeout: float) -> http.client.HTTPResponse
 def _opener() -> urllib.request.OpenerDirector:
     # Not build_opener: it also serves file:, ftp: and data:, and a redirect must not lead there.
     opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
-                    urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPRedirectHandler,
-                    urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler):
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
         opener.add_handler(handler())
     return opener
 
@@ -176,8 +184,12 @@ def _version_of(response: http.client.HTTPResponse, address: str) -> _Version:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
         size = response.headers.get("Content-Length", "")
-    return _Version(address, response.headers.get("ETag"), response.headers.get("Last-Modified"),
-                    int(size) if size.isdecimal() else None)
+    return _Version(
+        address,
+        response.headers.get("ETag"),
+        response.headers.get("Last-Modified"),
+        int(size) if size.isdecimal() else None,
+    )
 
 
 def _starts_at(response: http.client.HTTPResponse, have: int) -> bool:

@@ -37,8 +37,15 @@ class IDData:
     notes: tuple[str, ...] = ()
 
 
-def load_id(name: str, root: str | Path | None = None, *, download: bool = False, image_size: int | None = None,
-            limit_train: int | None = None, seed: int = 0) -> IDData:
+def load_id(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    download: bool = False,
+    image_size: int | None = None,
+    limit_train: int | None = None,
+    seed: int = 0,
+) -> IDData:
     """Load an ID data set by name: one of ID_NAMES, in any case.
 
     Args:
@@ -113,8 +120,18 @@ def _load_imagenet_100(root: Path | None, download: bool, image_size: int | None
     _refuse_download("ImageNet-100", download)
     size = image_size or IMAGENET_SIZE
     found = load_imagenet_100(root or IMAGENET_100_FOLDER, size)
-    return IDData("ImageNet-100", found.train, found.test, found.class_names, IMAGENET_MEAN, IMAGENET_STD, size,
-                  crop_scale=(0.4, 1.0), hflip=True, notes=found.notes)
+    return IDData(
+        "ImageNet-100",
+        found.train,
+        found.test,
+        found.class_names,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        size,
+        crop_scale=(0.4, 1.0),
+        hflip=True,
+        notes=found.notes,
+    )
 
 
 def _load_own_folder(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
@@ -124,8 +141,18 @@ def _load_own_folder(root: Path | None, download: bool, image_size: int | None, 
     size = image_size or FOLDER_SIZE
     found = load_folder(root, size, seed)
     mean, std = channel_statistics(found.train)
-    return IDData("folder", found.train, found.test, found.class_names, mean, std, size,
-                  crop_scale=(0.2, 1.0), hflip=True, notes=found.notes)
+    return IDData(
+        "folder",
+        found.train,
+        found.test,
+        found.class_names,
+        mean,
+        std,
+        size,
+        crop_scale=(0.2, 1.0),
+        hflip=True,
+        notes=found.notes,
+    )
 
 
 def _refuse_image_size(name: str, image_size: int | None, own_size: int) -> None:
@@ -141,8 +168,10 @@ def _refuse_download(name: str, download: bool) -> None:
 def _limited(data: IDData, limit: int, seed: int) -> IDData:
     classes = len(data.class_names)
     if limit < classes:
-        raise UserError(f"a training set of {limit} images cannot hold all {classes} classes of {data.name}\n"
-                        f"  do         : allow at least {classes}")
+        raise UserError(
+            f"a training set of {limit} images cannot hold all {classes} classes of {data.name}\n"
+            f"  do         : allow at least {classes}"
+        )
     if limit >= len(data.train):
         return replace(data, notes=(*data.notes, f"{data.name} has {len(data.train):,} training images: all are used"))
     rows = balanced_rows(data.train.labels, limit, seed)

@@ -62,18 +62,23 @@ def list_classes(folder: Path) -> dict[str, Listing]:
     require_folder(folder)
     places = [place for place in children(folder) if not place.name.startswith(".") and is_folder(place)]
     if not places:
-        raise UserError(f"no class folders found.\n  looked for : {shown(folder)}/<class>/<image>\n"
-                        f"  do         : put the images of each class into a folder of its own")
+        raise UserError(
+            f"no class folders found.\n  looked for : {shown(folder)}/<class>/<image>\n"
+            f"  do         : put the images of each class into a folder of its own"
+        )
     classes = {shown(place.name): list_images(place) for place in places}
     for name, listing in classes.items():
         if not listing.paths:
-            raise UserError(f"class {name!r} has no images.\n  looked for : {shown(folder)}/{name}/<image>\n"
-                            f"  do         : add images, or remove the folder")
+            raise UserError(
+                f"class {name!r} has no images.\n  looked for : {shown(folder)}/{name}/<image>\n"
+                f"  do         : add images, or remove the folder"
+            )
     return classes
 
 
-def load_files(name: str, paths: Sequence[Path], size: int, labels: torch.Tensor | None = None, *,
-               notes: Sequence[str] = ()) -> ImageSet:
+def load_files(
+    name: str, paths: Sequence[Path], size: int, labels: torch.Tensor | None = None, *, notes: Sequence[str] = ()
+) -> ImageSet:
     """Images of `paths` after the test transform: in memory where they are small, else decoded as they come.
 
     Files that cannot be read are left out, with their labels, and a note counts and names them.

@@ -32,8 +32,15 @@ class ImageSet:
         fingerprint: SHA-256 of pixels or files, labels and transform; computed when first asked for.
     """
 
-    def __init__(self, name: str, size: int, labels: torch.Tensor | None, count: int,
-                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        labels: torch.Tensor | None,
+        count: int,
+        notes: Sequence[str] = (),
+        official_complete: bool = False,
+    ) -> None:
         if labels is not None:
             labels = torch.as_tensor(labels, dtype=torch.int64)
             if labels.shape != (count,):
@@ -74,8 +81,15 @@ class TensorImages(ImageSet):
         ValueError: another type or shape, or as many labels as there are not images.
     """
 
-    def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor | None = None, *,
-                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        *,
+        notes: Sequence[str] = (),
+        official_complete: bool = False,
+    ) -> None:
         square_rgb = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
         if images.dtype != torch.uint8 or not square_rgb:
             raise ValueError(f"{name}: expected (N, 3, S, S) uint8, got {tuple(images.shape)} {images.dtype}")
@@ -107,8 +121,16 @@ class FileImages(ImageSet):
     The fingerprint reads every file once: a path, a size or a date would not tell one content from another.
     """
 
-    def __init__(self, name: str, paths: Sequence[str | Path], size: int, labels: torch.Tensor | None = None, *,
-                 notes: Sequence[str] = (), official_complete: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str | Path],
+        size: int,
+        labels: torch.Tensor | None = None,
+        *,
+        notes: Sequence[str] = (),
+        official_complete: bool = False,
+    ) -> None:
         super().__init__(name, size, labels, len(paths), notes, official_complete)
         self.paths = tuple(Path(path) for path in paths)
 
@@ -154,8 +176,10 @@ def read_image(path: str | Path) -> Image.Image:
     try:
         return open_rgb(path)
     except UnreadableImage as error:
-        raise UserError(f"an image cannot be read: {error}\n  file       : {shown(path)}\n"
-                        f"  do         : replace or remove it, and start again") from error
+        raise UserError(
+            f"an image cannot be read: {error}\n  file       : {shown(path)}\n"
+            f"  do         : replace or remove it, and start again"
+        ) from error
 
 
 def leave_process_group(worker: int) -> None:

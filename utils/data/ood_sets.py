@@ -50,8 +50,9 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
     row = find_ood_set(name)
     if row is None:
         known = ", ".join(known_row.name for known_row in OOD_SETS)
-        raise UserError(f"unknown OOD set: {name}\n  known      : {known}\n"
-                        "  or         : NAME=PATH for a folder of images")
+        raise UserError(
+            f"unknown OOD set: {name}\n  known      : {known}\n  or         : NAME=PATH for a folder of images"
+        )
     if row.name == id_data.name:
         raise UserError(f"{row.name} is the ID set itself and cannot be OOD for it")
     if row.kind == "generated":
@@ -119,8 +120,9 @@ def _own_folder(name: str, path: str, size: int, seed: int) -> ImageSet:
     name = f"{name} (own folder)" if find_ood_set(name) else name
     listing = list_images(Path(path).expanduser())
     if not listing.paths:
-        raise UserError(f"{name} holds no images.\n  looked for : {shown(path)}/**/*.jpg, .png, ...\n"
-                        f"  do         : check the path")
+        raise UserError(
+            f"{name} holds no images.\n  looked for : {shown(path)}/**/*.jpg, .png, ...\n  do         : check the path"
+        )
     return _load_listing(name, listing, size, seed)[0]
 
 

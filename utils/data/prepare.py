@@ -42,6 +42,7 @@ def draw(names: list[str], count: int) -> list[str]:
 
     It depends on the names and the seed alone, not on a library's random numbers.
     """
+
     def key(name: str) -> bytes:
         return hashlib.sha256(f"{SEED}:{name}".encode("utf-8", "surrogateescape")).digest()
 
@@ -70,26 +71,32 @@ def _require_free(row: OODSet, found: Found, place: Path) -> None:
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
     if place.exists() or place.is_symlink():
-        raise UserError(f"{row.name}: something else stands in its place: {found.what or 'no images'}\n"
-                        f"  place      : {place}\n  do         : move it away and run the same command again")
+        raise UserError(
+            f"{row.name}: something else stands in its place: {found.what or 'no images'}\n"
+            f"  place      : {place}\n  do         : move it away and run the same command again"
+        )
 
 
 def _get_file(row: OODSet, source: Source, data_root: Path, patience: Patience | None) -> Path:
     file = archive_of(row, source, data_root)
     if file.is_file():
         if source.md5 is not None and file_md5(file) != source.md5:
-            raise UserError(f"{row.name}: the file that is there is not the published one\n  file       : {file}\n"
-                            f"  md5        : {file_md5(file)} in place of {source.md5}\n"
-                            f"  do         : delete it and run the same command again")
+            raise UserError(
+                f"{row.name}: the file that is there is not the published one\n  file       : {file}\n"
+                f"  md5        : {file_md5(file)} in place of {source.md5}\n"
+                f"  do         : delete it and run the same command again"
+            )
         return file
     try:
         fetch(source.address, file, md5=source.md5, patience=patience)
     except DownloadError as error:
         checksum = f" (md5 {source.md5})" if source.md5 else ""
-        raise UserError(f"{row.name} could not be downloaded.\n  source     : {source.address}\n"
-                        f"  it failed  : {error}\n"
-                        f"  by hand    : get {source.file_name}{checksum} elsewhere, put it at {file}\n"
-                        f"               and run the same command again") from error
+        raise UserError(
+            f"{row.name} could not be downloaded.\n  source     : {source.address}\n"
+            f"  it failed  : {error}\n"
+            f"  by hand    : get {source.file_name}{checksum} elsewhere, put it at {file}\n"
+            f"               and run the same command again"
+        ) from error
     return file
 
 
@@ -99,8 +106,9 @@ def _select_svhn(row: OODSet, folder: Path) -> None:
         raise UserError("\n".join(notes))
     if len(images) != row.count:
         (folder / SELECTED_FILE).unlink()
-        raise UserError(f"{row.name}: the selection has {len(images):,} images in place of {row.count:,}\n"
-                        f"  made from  : {folder}")
+        raise UserError(
+            f"{row.name}: the selection has {len(images):,} images in place of {row.count:,}\n  made from  : {folder}"
+        )
 
 
 def _unpack_into(row: OODSet, source: Source, file: Path, place: Path, data_root: Path) -> None:
@@ -116,8 +124,10 @@ def _unpack_into(row: OODSet, source: Source, file: Path, place: Path, data_root
                 unpacked = _first_folder(folder, _folders_in_archive(row, place))
             _require_right_content(row, unpacked)
         except ArchiveError as error:
-            raise UserError(f"{row.name}: {error}\n  file       : {file}\n  from       : {source.address}\n"
-                            f"  do         : delete the file, and get it again or from elsewhere") from error
+            raise UserError(
+                f"{row.name}: {error}\n  file       : {file}\n  from       : {source.address}\n"
+                f"  do         : delete the file, and get it again or from elsewhere"
+            ) from error
         place.parent.mkdir(parents=True, exist_ok=True)
         unpacked.rename(place)
 
@@ -161,15 +171,19 @@ def _drawn_names(row: OODSet, file: Path, place: Path) -> list[str]:
         if unknown or len(set(names)) != row.count:
             number = f"{len(set(names)):,} names in place of {row.count:,}"
             fault = f"{unknown[0]} is not in the archive" if unknown else number
-            raise UserError(f"{row.name}: the list does not fit: {fault}\n  list       : {path}\n"
-                            f"  do         : mend it, or delete it to draw a new one")
+            raise UserError(
+                f"{row.name}: the list does not fit: {fault}\n  list       : {path}\n"
+                f"  do         : mend it, or delete it to draw a new one"
+            )
         return names
     if len(images) < row.count:
         raise ArchiveError(f"it holds {len(images):,} images, too few to draw {row.count:,}: cut short, or another one")
     names = draw(images, row.count)
     with atomic_write(path, "w") as stream:
-        stream.write(f"# {row.count:,} of the {len(images):,} images of {file.name}: those with the smallest SHA-256 "
-                     f'of "{SEED}:<name>"\n')
+        stream.write(
+            f"# {row.count:,} of the {len(images):,} images of {file.name}: those with the smallest SHA-256 "
+            f'of "{SEED}:<name>"\n'
+        )
         stream.write("".join(f"{name}\n" for name in names))
     return names
 

@@ -36,13 +36,16 @@ def load_plain_pickle(path: str | Path, content: bytes, advice: str) -> dict:
             raise pickle.UnpicklingError(f"holds a {type(value).__name__}, not a dictionary")
         return {_text(key): _plain(entry) for key, entry in value.items()}
     except _Refused as error:
-        raise UserError(f"refused to load a file that would run code: "
-                        f"it calls {shown(str(error)[:200])}; nothing of it was run\n"
-                        f"  file       : {shown(path)}\n  {advice}") from error
+        raise UserError(
+            f"refused to load a file that would run code: "
+            f"it calls {shown(str(error)[:200])}; nothing of it was run\n"
+            f"  file       : {shown(path)}\n  {advice}"
+        ) from error
     # Damage can put any opcode anywhere, so the unpickler may raise nearly every kind of exception.
     except Exception as error:
-        raise UserError(f"damaged file: {described(error)}\n"
-                        f"  file       : {shown(path)} ({len(content):,} bytes)\n  {advice}") from error
+        raise UserError(
+            f"damaged file: {described(error)}\n  file       : {shown(path)} ({len(content):,} bytes)\n  {advice}"
+        ) from error
 
 
 class _Refused(pickle.UnpicklingError):

@@ -32,15 +32,27 @@ class ByHand:
 
 _DRIVE = "https://drive.google.com/drive/folders/"
 BY_HAND = (
-    ByHand("ImageNet-100", "datasets/ImageNet100/train/<wnid>/ and val/<wnid>/",
-           "ImageNet (ILSVRC 2012) after registration at https://image-net.org; the 100 classes are those of "
-           "deeplearning-wisc/MCM, data/ImageNet100/class_list.txt"),
-    ByHand("checkpoint-CIFAR-10", "checkpoints/CIFAR-10/<name>/checkpoint_500.pth.tar",
-           _DRIVE + "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn"),
-    ByHand("checkpoint-CIFAR-100", "checkpoints/CIFAR-100/<name>/checkpoint_500.pth.tar",
-           _DRIVE + "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN"),
-    ByHand("checkpoint-ImageNet-100", "checkpoints/ImageNet-100/<name>/checkpoint_<epoch>.pth.tar",
-           _DRIVE + "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-"),
+    ByHand(
+        "ImageNet-100",
+        "datasets/ImageNet100/train/<wnid>/ and val/<wnid>/",
+        "ImageNet (ILSVRC 2012) after registration at https://image-net.org; the 100 classes are those of "
+        "deeplearning-wisc/MCM, data/ImageNet100/class_list.txt",
+    ),
+    ByHand(
+        "checkpoint-CIFAR-10",
+        "checkpoints/CIFAR-10/<name>/checkpoint_500.pth.tar",
+        _DRIVE + "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn",
+    ),
+    ByHand(
+        "checkpoint-CIFAR-100",
+        "checkpoints/CIFAR-100/<name>/checkpoint_500.pth.tar",
+        _DRIVE + "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN",
+    ),
+    ByHand(
+        "checkpoint-ImageNet-100",
+        "checkpoints/ImageNet-100/<name>/checkpoint_<epoch>.pth.tar",
+        _DRIVE + "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-",
+    ),
 )
 
 

@@ -37,8 +37,15 @@ def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     notes = _source_notes(content["md5"])
     try:
         with atomic_write(folder / SELECTED_FILE) as stream:
-            savemat(stream, {"X": images, "y": labels[:, None], "made_from": _as_bytes(content["md5"]),
-                             "sha256": _as_bytes(_digest(images, labels, content["md5"]))})
+            savemat(
+                stream,
+                {
+                    "X": images,
+                    "y": labels[:, None],
+                    "made_from": _as_bytes(content["md5"]),
+                    "sha256": _as_bytes(_digest(images, labels, content["md5"])),
+                },
+            )
         note = f"SVHN: {SELECTED_FILE} made from {FULL_FILE}"
     except OSError as error:
         note = f"SVHN: {SELECTED_FILE} could not be written ({error.strerror}); the selection is made anew each time"
@@ -60,8 +67,10 @@ def _selection_notes(content: dict, path: Path) -> tuple[str, ...]:
         return (f"SVHN: {SELECTED_FILE} holds no checksum, since it was made elsewhere; it is used as it is",)
     made_from = _as_text(content["made_from"])
     if _as_text(content["sha256"]) != _digest(content["X"], content["y"], made_from):
-        raise UserError(f"damaged file: its content has another checksum than when it was written\n"
-                        f"  file       : {shown(path)}\n  {_ADVICE}")
+        raise UserError(
+            f"damaged file: its content has another checksum than when it was written\n"
+            f"  file       : {shown(path)}\n  {_ADVICE}"
+        )
     return _source_notes(made_from)
 
 

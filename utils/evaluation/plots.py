@@ -57,8 +57,9 @@ def score_histograms(
         _save(figure, path)
 
 
-def angle_histograms(path: Path, id_angles: np.ndarray, ood_angles: dict[str, np.ndarray],
-                     separability: dict[str, float]) -> None:
+def angle_histograms(
+    path: Path, id_angles: np.ndarray, ood_angles: dict[str, np.ndarray], separability: dict[str, float]
+) -> None:
     """Degrees to the nearest class mean of ID train, ID against each OOD set, one panel a set.
 
     Args:
@@ -67,8 +68,9 @@ def angle_histograms(path: Path, id_angles: np.ndarray, ood_angles: dict[str, np
     subtitles = {name: f"separability {angle:.1f}°" for name, angle in separability.items()}
     high = max(map(np.max, (id_angles, *ood_angles.values())))
     with rc_context(STYLE):
-        figure, _ = _histograms(id_angles, ood_angles, (0, high), "degrees to the nearest class mean of ID train",
-                                subtitles, [])
+        figure, _ = _histograms(
+            id_angles, ood_angles, (0, high), "degrees to the nearest class mean of ID train", subtitles, []
+        )
         _save(figure, path)
 
 
@@ -85,8 +87,9 @@ def metrics_over_k(path: Path, sweep: dict[int, dict[str, dict[str, float]]], us
         for axes, metric, label in zip(figure.subplots(1, 2), ("fpr95", "auroc"), ("FPR95", "AUROC"), strict=True):
             for i, name in enumerate(next(iter(sweep.values()))):
                 values = [100 * found[name][metric] for found in sweep.values()]
-                axes.plot(list(sweep), values, _line_style(i), color=_line_color(i), marker="o", markersize=3,
-                          label=name)
+                axes.plot(
+                    list(sweep), values, _line_style(i), color=_line_color(i), marker="o", markersize=3, label=name
+                )
             axes.axvline(used, color="0.6", linewidth=0.8, linestyle=":")
             axes.set(xscale="log", xlabel=f"K (dotted: {used})", ylabel=f"{label}, %")
             axes.set_xticks(list(sweep), list(map(str, sweep)), minor=False)
@@ -102,12 +105,24 @@ def roc_curves(path: Path, id_scores: np.ndarray, ood_scores: dict[str, np.ndarr
         axes = figure.add_subplot()
         for i, (name, scores) in enumerate(ood_scores.items()):
             accepted_ood, accepted_id = roc_curve(id_scores, scores)
-            axes.plot(100 * accepted_ood, 100 * accepted_id, _line_style(i), color=_line_color(i), linewidth=1.5,
-                      label=f"{name} ({100 * aurocs[name]:.2f})")
+            axes.plot(
+                100 * accepted_ood,
+                100 * accepted_id,
+                _line_style(i),
+                color=_line_color(i),
+                linewidth=1.5,
+                label=f"{name} ({100 * aurocs[name]:.2f})",
+            )
         axes.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
         axes.plot([0, 100], [0, 100], color="0.85", linewidth=0.8, zorder=0)
-        axes.set(xlim=(-1, 100), ylim=(0, 101), yticks=(0, 20, 40, 60, 80, 95), box_aspect=1,
-                 xlabel="OOD accepted (false positives), %", ylabel="ID accepted (true positives), %")
+        axes.set(
+            xlim=(-1, 100),
+            ylim=(0, 101),
+            yticks=(0, 20, 40, 60, 80, 95),
+            box_aspect=1,
+            xlabel="OOD accepted (false positives), %",
+            ylabel="ID accepted (true positives), %",
+        )
         # Beside the axes, where it hides no curve; the saved figure is as wide as the legend needs.
         axes.legend(title="OOD set (AUROC, %)", loc="center left", bbox_to_anchor=(1.03, 0.5), alignment="left")
         _save(figure, path)
@@ -131,10 +146,16 @@ def feature_projection(path: Path, points: dict[str, np.ndarray], id_name: str, 
             colors = np.repeat([ID_COLOR, OOD_COLOR], [len(shown), len(rows)])
             # In a mixed order, neither side hides the other.
             order = np.random.default_rng(0).permutation(len(both))
-            axes.scatter(*both[order].T, s=_dot_size(len(both)), c=colors[order], alpha=0.6, linewidths=0,
-                         rasterized=True)
-            axes.set(title=name, xticks=[], yticks=[], xlim=(low[0] - margin[0], high[0] + margin[0]),
-                     ylim=(low[1] - margin[1], high[1] + margin[1]))
+            axes.scatter(
+                *both[order].T, s=_dot_size(len(both)), c=colors[order], alpha=0.6, linewidths=0, rasterized=True
+            )
+            axes.set(
+                title=name,
+                xticks=[],
+                yticks=[],
+                xlim=(low[0] - margin[0], high[0] + margin[0]),
+                ylim=(low[1] - margin[1], high[1] + margin[1]),
+            )
         figure.supxlabel(f"{label} 1", fontsize=9)
         figure.supylabel(f"{label} 2", fontsize=9)
         _legend(figure, [_dot(ID_COLOR, id_name), _dot(OOD_COLOR, "OOD")])
@@ -157,15 +178,30 @@ def prototypes_on_sphere(
             axes.set_title(f"{title} half")
             # Seen from its own side, a half has its x axis reversed on the back.
             near = side * embeddings[:, 2] >= 0
-            axes.scatter(side * embeddings[near, 0], embeddings[near, 1], s=_dot_size(len(embeddings)),
-                         c=colors[labels[near]], alpha=0.6, linewidths=0, rasterized=True)
+            axes.scatter(
+                side * embeddings[near, 0],
+                embeddings[near, 1],
+                s=_dot_size(len(embeddings)),
+                c=colors[labels[near]],
+                alpha=0.6,
+                linewidths=0,
+                rasterized=True,
+            )
             half = np.flatnonzero(side * prototypes[:, 2] >= 0)
             stars = prototypes[half, :2] * (side, 1)
             axes.scatter(*stars.T, marker="*", s=150, c=colors[half], edgecolors="black", linewidths=0.8)
             if len(prototypes) <= 20:
                 _name_stars(axes, stars, [class_names[index] for index in half])
-        star = Line2D([], [], marker="*", color="none", markerfacecolor="0.8", markeredgecolor="black", markersize=11,
-                      label="prototype")
+        star = Line2D(
+            [],
+            [],
+            marker="*",
+            color="none",
+            markerfacecolor="0.8",
+            markeredgecolor="black",
+            markersize=11,
+            label="prototype",
+        )
         _legend(figure, [star, _dot("0.5", "ID test embedding, coloured by class")])
         _save(figure, path)
 
@@ -249,8 +285,15 @@ def _name_stars(axes: Axes, stars: np.ndarray, names: Sequence[str]) -> None:
         distance[i] = np.inf
         near = distance.argmin()
         below = distance[near] < 0.35 and (star[1], i) < (stars[near][1], near)
-        axes.annotate(name, star, xytext=(0, -8 if below else 8), textcoords="offset points", ha="center",
-                      va="top" if below else "bottom", path_effects=[withStroke(linewidth=2.5, foreground="white")])
+        axes.annotate(
+            name,
+            star,
+            xytext=(0, -8 if below else 8),
+            textcoords="offset points",
+            ha="center",
+            va="top" if below else "bottom",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
 
 
 def _class_colors(count: int) -> np.ndarray:

@@ -20,9 +20,7 @@ POINTS_PER_SET = 1000
 POINTS_ON_SPHERE = 2000
 
 
-def write_numbers(
-    folder: Path, found: Sequence[Table], evaluation: Evaluation, about: dict[str, Any]
-) -> list[Path]:
+def write_numbers(folder: Path, found: Sequence[Table], evaluation: Evaluation, about: dict[str, Any]) -> list[Path]:
     """Write metrics.json, the table in four formats, and scores.npz, which holds no pickles; returns their paths.
 
     The first score's numbers stand in metrics.json under their own names as well as below "scores", and in scores.npz
@@ -66,9 +64,7 @@ def _score_arrays(results: Sequence[ScoreResult]) -> dict[str, np.ndarray]:
 def _metrics(found: Sequence[Table], evaluation: Evaluation) -> dict[str, Any]:
     """Metrics as fractions, and what they mean."""
     first = found[0]
-    entries = {
-        result.name: score_entry(table, result) for table, result in zip(found, evaluation.results, strict=True)
-    }
+    entries = {result.name: score_entry(table, result) for table, result in zip(found, evaluation.results, strict=True)}
     return {
         "method": first.method,
         "arch": first.arch,

@@ -210,8 +210,10 @@ def _numbers(part: Row | Mean, with_intervals: bool) -> list[str]:
 
 
 def _interval_note(table: Table) -> str:
-    return (f"95 % intervals from {len(table.rows[0].samples[METRICS[0]]):,} bootstrap resamples of the test images; "
-            "training runs vary as well")
+    return (
+        f"95 % intervals from {len(table.rows[0].samples[METRICS[0]]):,} bootstrap resamples of the test images; "
+        "training runs vary as well"
+    )
 
 
 def _percents(metrics: dict[str, float], digits: int) -> list[str]:

@@ -33,7 +33,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
         difference = (ours.cpu() + theirs).abs().max().item()
         holds = holds and difference <= DIFFERENCE
         detail += f"; largest difference {difference:.1e} (at most {DIFFERENCE})"
-    times = interleaved_medians(functions, device, runs=RUNS, warm_up=1)
+    times = interleaved_medians(functions, device, runs=RUNS, warm_up=0)  # the searches above were the warm-up
     on_gpu = device.type == "cuda"
     return [
         make_row(

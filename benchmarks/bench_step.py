@@ -42,7 +42,7 @@ class Setting:
 
 QUICK = Setting("ResNet-18 of width 4", 8, ("--width", "4", "--print-freq", "1"), turns=2, warm_up=1)
 # A line in the log with every step, which is more than the default of every 100.
-CPU = Setting("ResNet-18", 64, ("--print-freq", "1"), warm_up=1)
+CPU = Setting("ResNet-18", 64, ("--print-freq", "1"), turns=5, warm_up=1)
 # Blocks, for the host runs ahead of the GPU; with one line in the log each, as by default.
 GPU = Setting(
     "ResNet-18, bf16, channels_last",

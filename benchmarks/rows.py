@@ -33,8 +33,10 @@ def make_row(
         target, met = "", None
     if ratio is None:
         result = ""
+    elif share_of_time is not None:
+        result = f"{1 / ratio:.3f} of its time"
     else:
-        result = f"{1 / ratio:.3f} of its time" if share_of_time is not None else f"{ratio:.3g} times as fast"
+        result = f"{ratio:,.0f} times as fast" if ratio >= 100 else f"{ratio:.3g} times as fast"
     return {
         "what": what,
         "ours_ms": ours_ms,

@@ -72,8 +72,8 @@ def main(command_line: list[str] | None = None) -> int:
         if out:
             path = out / f"{file_name(device)}.csv"
             report.write(path, report.merge(report.read(path), list(map(report.as_text, rows)), tuple(BENCHMARKS)))
-    if out == report.RESULTS:
-        report.update_readme()
+        if out == report.RESULTS:
+            report.update_readme()
     print(report.short_table(done))
     if failed:
         print(f"broke off: {', '.join(failed)}", file=sys.stderr)

@@ -112,7 +112,7 @@ def read_split(name: str, folder: Path, split: str) -> CifarSplit:
 
 
 def file_notes(name: str, *splits: CifarSplit, other_files: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """One line for all files that are not the official ones (`other_files` too), and one for other numbers of images."""
+    """A line for all files that are not the official ones (`other_files` too), and one for other numbers of images."""
     other = [*(file_name for split in splits for file_name in split.other_files), *other_files]
     counts = [count for split in splits for count in split.other_counts]
     notes = []

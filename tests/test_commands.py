@@ -188,3 +188,10 @@ def test_readme_states_what_results_hold():
         values = [float(row["auroc"]) for row in rows if row["ood"] == ood]
         assert len(values) >= 3
         assert f"{statistics.mean(values):.2f}" in readme
+
+
+def test_demo_of_vos(tmp_path):
+    short = ("--epochs", "2", "--start_epoch", "1", "--limit-train", "60", "--width", "4")
+    done = shell("demo.sh", "vos", *short, DEMO_RUNS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "VOS" in done.stdout and re.search(r"^digits-6-9\s+.*\d+\.\d\d", done.stdout, re.MULTILINE)

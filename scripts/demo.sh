@@ -2,7 +2,7 @@
 # The whole way on two CPU cores, without any data: train on handwritten digits, evaluate, print the table, draw.
 #   sh scripts/demo.sh                 CIDER, with the set-up on the first call
 #   sh scripts/demo.sh vos             VOS
-#   sh scripts/demo.sh --epochs 1      options for the train script are passed on
+#   sh scripts/demo.sh --epochs 1      options for the train script are passed on; DEMO_RUNS=FOLDER keeps runs apart
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"

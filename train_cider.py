@@ -36,12 +36,7 @@ Prototypes = EMAPrototypes | LearnablePrototypes
 def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
     """The command line (by default this process's), completed by the paper's settings, checked without any data."""
     parser = options.OptionParser(description=__doc__)
-    options.add_id_options(parser).add_argument(
-        "--limit-train",
-        type=options.positive_int,
-        metavar="N",
-        help="train on N images only, the same number of each class",
-    )
+    train_options.add_data_options(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
         "--loss",

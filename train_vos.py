@@ -40,12 +40,7 @@ LOWEST_RATE = 1e-6  # where the cosine of the official code ends
 def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     """The command line, completed by the paper's settings and checked as far as that needs no data."""
     parser = options.OptionParser(description=__doc__)
-    options.add_id_options(parser).add_argument(
-        "--limit-train",
-        type=options.positive_int,
-        metavar="N",
-        help="train on N images only, the same number of each class",
-    )
+    train_options.add_data_options(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
         "--loss_weight",

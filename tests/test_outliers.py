@@ -263,7 +263,7 @@ def test_what_a_gpu_does_without_looking_equals_what_the_cpu_does(rank: int) -> 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_on_a_gpu_never_waits_for_it() -> None:
-    queues = ClassQueues([20] * 3, 16).cuda()
+    queues = ClassQueues([20] * 3, 16).to("cuda")
     features, labels = torch.randn(60, 16, device="cuda"), torch.arange(3, device="cuda").repeat(20)
     queues.update(features, labels)  # the first calls set up libraries
     least_likely_gaussian_samples(*queues.statistics(), 1000, 2, seeded())

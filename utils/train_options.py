@@ -9,7 +9,7 @@ from typing import Any
 
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
 from utils.files import REPOSITORY
-from utils.options import fraction, int_list, non_negative_float, positive_float, positive_int
+from utils.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
 from utils.training.loop import SaveEvery
 from utils.training.resume import key_arguments
 from utils.training.schedule import WARMUPS
@@ -43,6 +43,16 @@ def run_name(
 
 
 PAPER = "default: the paper's for the ID set"
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The ID set, and --limit-train."""
+    add_id_options(parser).add_argument(
+        "--limit-train",
+        type=positive_int,
+        metavar="N",
+        help="train on N images only, the same number of each class",
+    )
 
 
 def add_network_options(

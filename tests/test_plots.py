@@ -6,7 +6,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from utils.evaluation import plots
+from utils.evaluation import feature_plots, plots
+from utils.evaluation.drawing import STYLE
 from utils.evaluation.projection import on_ordinary_sphere, project, sample_rows
 
 ID = np.random.default_rng(0).normal(1, 1, 200)
@@ -15,7 +16,7 @@ OOD = {name: np.random.default_rng(i).normal(-1, 1, 150) for i, name in enumerat
 
 
 def settings():
-    return {name: matplotlib.rcParams[name] for name in plots.STYLE}
+    return {name: matplotlib.rcParams[name] for name in STYLE}
 
 
 def histograms(path, ood=OOD):
@@ -40,14 +41,14 @@ def over_k(path, ood=OOD):
 def features(path, ood=OOD):
     random = np.random.default_rng(0)
     points = {name: random.normal(size=(50, 2)) for name in ("ID test", *ood)}
-    plots.feature_projection(path, points, "ID test", label="principal component")
+    feature_plots.feature_projection(path, points, "ID test", label="principal component")
 
 
 def prototypes(path, ood=None, classes=10):
     random = np.random.default_rng(0)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in random.normal(size=(2, 100, 3))]
     names = [f"class {i}" for i in range(classes)]
-    plots.prototypes_on_sphere(path, unit[0][:classes], unit[1], np.arange(100) % classes, names)
+    feature_plots.prototypes_on_sphere(path, unit[0][:classes], unit[1], np.arange(100) % classes, names)
 
 
 @pytest.mark.parametrize("draw", [histograms, roc, angles, over_k, features, prototypes])

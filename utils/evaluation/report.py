@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from utils.evaluation import plots, tables
+from utils.evaluation import feature_plots, plots, tables
 from utils.evaluation.bootstrap import LEVEL, interval
 from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
 from utils.evaluation.projection import on_ordinary_sphere, project, sample_rows
@@ -127,13 +127,13 @@ def draw(
         drawn.append(folder / f"features_{projection}")
         shown = {name: rows[sample_rows(rows, POINTS_PER_SET, seed)] for name, rows in evaluation.features.items()}
         label = "principal component" if projection == "pca" else "t-SNE"
-        plots.feature_projection(drawn[-1], project(shown, ID_TEST, projection, seed), ID_TEST, label=label)
+        feature_plots.feature_projection(drawn[-1], project(shown, ID_TEST, projection, seed), ID_TEST, label=label)
     if prototypes is not None:
         drawn.append(folder / "prototypes")
         embedding = evaluation.test.outputs["embedding"]
         some = sample_rows(embedding, POINTS_ON_SPHERE, seed)
         on_sphere = on_ordinary_sphere(prototypes, embedding[some])
-        plots.prototypes_on_sphere(drawn[-1], *on_sphere, evaluation.test.labels[some].numpy(), class_names)
+        feature_plots.prototypes_on_sphere(drawn[-1], *on_sphere, evaluation.test.labels[some].numpy(), class_names)
     return [path.with_name(f"{path.name}.png") for path in drawn]
 
 

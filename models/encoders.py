@@ -1,6 +1,7 @@
 """Every encoder by its name, for the networks that offer more than CIDER's: WRN, DenseNet-BC, ResNets of both stems."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from models.densenet import DenseNet
 from models.resnet import BOTTLENECK_ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS, CIFARResNet, imagenet_resnet
@@ -51,3 +52,8 @@ def build_encoder(
     else:
         encoder = CIFARResNet(arch, width)
     return encoder, encoder.out_features
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float32 where autocast gave half precision; float64 stays."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

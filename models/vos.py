@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import DENSENETS, WIDE_RESNETS, build_encoder
+from models.encoders import DENSENETS, WIDE_RESNETS, build_encoder, full_precision
 from models.resnet import IMAGENET_LAYER4
 
 PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
@@ -87,7 +87,7 @@ class VOSNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Penultimate features (N, d), not normalised: behind the bottleneck where there is one."""
-        return _full_precision(self.bottleneck(self.encoder(x).flatten(1)))
+        return full_precision(self.bottleneck(self.encoder(x).flatten(1)))
 
     def classify(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of penultimate features (N, d), which need not come from an image."""
@@ -154,8 +154,3 @@ def _add_prefix(
         inner = name.removeprefix(prefix)
         if inner.split(".")[0] not in own:
             state_dict[f"{prefix}encoder.{inner}"] = state_dict.pop(name)
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    """float32 where autocast gave half precision; float64 stays."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

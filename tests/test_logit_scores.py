@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.cider import CIDERNet
+from models.mcd import MCDNet
 from models.vos import VOSNet
 from utils.errors import UserError
 from utils.evaluation.logit_scores import LOGIT_SCORES, energy_score, logistic_score, logit_score, msp_score
@@ -63,8 +64,9 @@ def test_sigmoid_energy_is_that_of_the_tutorial(logits: Tensor, model: VOSNet) -
 
 @pytest.mark.parametrize("name", LOGIT_SCORES)
 def test_two_classes_and_detached_results(name: str) -> None:
-    score = logit_score(name, VOSNet("resnet18", 2, width=2), classifier_is_trained=True)
-    scores = score.score({"logits": torch.randn(5, 2, requires_grad=True).detach()})
+    model = (MCDNet if name == "discrepancy" else VOSNet)("resnet18", 2, width=2)
+    score = logit_score(name, model, classifier_is_trained=True)
+    scores = score.score({"logits": torch.randn(5, 2), "logits2": torch.randn(5, 2)})
     assert scores.shape == (5,) and scores.dtype == torch.float32 and not scores.requires_grad
     assert scores.isfinite().all()
 
@@ -77,5 +79,6 @@ def test_a_score_of_what_nobody_trained_is_refused(name: str) -> None:
     if name in ("energy", "msp"):
         logit_score(name, baseline, classifier_is_trained=True)
     else:
-        with pytest.raises(UserError, match="needs the energy weights that VOS trains"):
+        needs = "two heads that MCD" if name == "discrepancy" else "energy weights that VOS"
+        with pytest.raises(UserError, match=f"needs the {needs} trains"):
             logit_score(name, baseline, classifier_is_trained=True)

@@ -22,7 +22,7 @@ from utils.training.checkpoint import official_format, save
 
 CPU = torch.device("cpu")
 WITHOUT_CLASSIFIER = {"knn", "maha", "maha++", "maha-official", "ssd", "prototype", "rmd", "gmm"}
-OF_VOS = {"sigmoid-energy", "logistic"}
+OF_OTHERS = {"sigmoid-energy", "logistic", "discrepancy"}  # what VOS and MCD train beside a classifier
 
 
 def made_features(seed, count, classes=3, spread=0.3):
@@ -30,6 +30,7 @@ def made_features(seed, count, classes=3, spread=0.3):
     labels = torch.arange(count) % classes
     rows = (3 * torch.eye(classes, 8)[labels] + spread * torch.randn(count, 8, generator=generator)).relu()
     outputs = {"penultimate": rows, "embedding": F.normalize(rows, dim=1), "logits": 2 * rows[:, :classes]}
+    outputs["logits2"] = outputs["logits"] / 2  # of a second head, as MCD has it
     return Features(outputs, labels)
 
 
@@ -42,6 +43,7 @@ def everything():
         classifier.weight.copy_(2 * torch.eye(3, 8))
         classifier.bias.zero_()
     model = VOSNet("resnet18", 3, width=2).eval()
+    model.head2 = nn.Linear(8, 3)
     network = Network(model, (0.5,) * 3, (0.25,) * 3)
     return Ingredients(3, 5, CPU, classifier, torch.eye(3, 8), model, network)
 
@@ -158,7 +160,7 @@ def test_every_listed_score_runs_on_a_digits_checkpoint_or_is_refused_there(
         "--positive", "ood", "--bootstrap", "20", "--projector",
     )  # fmt: skip
     assert status == 0, err
-    missing = OF_VOS | {"prototype"} if method == "ce" else SCORES.keys() - WITHOUT_CLASSIFIER
+    missing = OF_OTHERS | {"prototype"} if method == "ce" else SCORES.keys() - WITHOUT_CLASSIFIER
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert found["scores"].keys() == SCORES.keys() - missing
     assert all(f"{name}," in err or f"{name}:" in err for name in missing)

@@ -22,8 +22,8 @@ from utils.training.checkpoint import Checkpoint, load_checkpoint
 DEFAULT_TEMPERATURE = 0.1
 
 # How the checkpoints of a network are scored where nothing else is asked for: as in the papers.
-USUAL_SCORE = {"CIDERNet": "knn", "VOSNet": "energy"}
-CLASSIFIERS = ("ce", "vos")  # methods that train the network's classifier
+USUAL_SCORE = {"CIDERNet": "knn", "VOSNet": "energy", "MCDNet": "discrepancy"}
+CLASSIFIERS = ("ce", "vos", "mcd", "mcd-pretrain")  # methods that train the network's classifier
 
 ImageLike = Image.Image | str | Path
 

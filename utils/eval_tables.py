@@ -10,7 +10,14 @@ from utils.evaluation.evaluation import Evaluation, ScoreResult
 from utils.evaluation.tables import Row, Table
 from utils.training.checkpoint import Checkpoint
 
-METHOD_NAMES = {"cider": "CIDER", "supcon": "SupCon", "ce": "Cross-entropy", "vos": "VOS"}
+METHOD_NAMES = {
+    "cider": "CIDER",
+    "supcon": "SupCon",
+    "ce": "Cross-entropy",
+    "vos": "VOS",
+    "mcd": "MCD",
+    "mcd-pretrain": "MCD (pre-trained)",
+}
 NOISE = "gaussian-noise"
 ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 
@@ -81,6 +88,8 @@ def accuracy_line(found: dict[str, float | None]) -> str:
         "knn": "KNN",
         "nearest_prototype": "nearest prototype",
         "fc": "fc",
+        "head1": "head 1",
+        "head2": "head 2",
         "linear_probe": "linear probe",
         "linear_probe_augmented": "linear probe (augmented)",
     }

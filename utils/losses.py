@@ -153,6 +153,36 @@ def uncertainty_loss(id_scores: Tensor, outlier_scores: Tensor, logistic: nn.Lin
         return F.cross_entropy(logistic(scores[:, None]), is_id.long())
 
 
+def discrepancy_loss(logits1: Tensor, logits2: Tensor, margin: float = 1.2) -> Tensor:
+    """Discrepancy loss of MCD on unlabelled images: drives the two heads apart (Yu and Aizawa 2019, eq. 3 and 4).
+
+    loss = max( margin - mean_x [ H(p1(x)) - H(p2(x)) ], 0 ),  H(p) = - sum_k p_k log p_k
+
+    Head 1 comes to say nothing (a flat output) and head 2 to be sure, where the labelled images leave them the choice:
+    on OOD images. The margin is on the mean of the batch, in which ID images keep a difference near 0.
+
+    Args:
+        logits1, logits2: (N, C) of head 1 and of head 2.
+        margin: 1.2 is the paper's; no mean can exceed log C, so with fewer than four classes the hinge never closes.
+    Returns:
+        scalar >= 0.
+    Raises:
+        ValueError: shapes that do not fit together, or an empty batch.
+    """
+    if logits1.dim() != 2 or logits1.shape != logits2.shape or len(logits1) == 0:
+        raise ValueError(
+            f"logits of both heads must be (N, C), N > 0, not {tuple(logits1.shape)} and {tuple(logits2.shape)}"
+        )
+    with torch.autocast(logits1.device.type, enabled=False):
+        return F.relu(margin - (_entropy(logits1) - _entropy(logits2)).mean())
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax outputs over the classes, (N, C) -> (N,), in nats."""
+    log_p = F.log_softmax(_at_least_float32(logits), dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
 def _check_labels(labels: Tensor, count: int) -> None:
     if count == 0 or labels.shape != (count,):
         raise ValueError(f"each row needs a label, and there must be one: {count} rows, labels {tuple(labels.shape)}")

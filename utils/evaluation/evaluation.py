@@ -217,7 +217,8 @@ def _id_accuracy(test: Features, knn_classes: Tensor, given: Ingredients) -> dic
         found["nearest_prototype"] = accuracy(classes, test.labels)
     # CIDER and SupCon leave fc as it was drawn: its accuracy would be chance, and would be taken for the network's.
     if given.classifier is not None:
-        found["fc"] = accuracy(test.outputs["logits"].argmax(1), test.labels)
+        heads = {"head1": "logits", "head2": "logits2"} if "logits2" in test.outputs else {"fc": "logits"}
+        found |= {head: accuracy(test.outputs[name].argmax(1), test.labels) for head, name in heads.items()}
     return found
 
 

@@ -1,4 +1,5 @@
-"""Scores on the logits of a trained classifier: larger = more in-distribution. VOS is tested with the first of them.
+"""Scores on the logits of trained classifiers: larger = more in-distribution. VOS is tested with the first of them, MCD
+with the last.
 
 Two of them are probabilities. A probability close to 1 has no digits left in float32, so ranking and metrics use the
 number before the sigmoid; the sigmoid of it is what is shown and thresholded.
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from utils.errors import UserError
+from utils.evaluation.scores import discrepancy_score
 from utils.losses import log_weighted_sum_exp
 
 
@@ -48,7 +50,12 @@ class LogitScore:
         return scores.double().sigmoid() if self.probability else scores
 
 
-LOGIT_SCORES = ("energy", "msp", "sigmoid-energy", "logistic")
+def on_cpu(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The logits among a network's outputs, of one head or of two, on the CPU: where these scores are computed."""
+    return {name: values.cpu() for name, values in outputs.items() if name in ("logits", "logits2")}
+
+
+LOGIT_SCORES = ("energy", "msp", "sigmoid-energy", "logistic", "discrepancy")
 
 
 def logit_score(name: str, model: nn.Module, *, classifier_is_trained: bool) -> LogitScore:
@@ -66,6 +73,13 @@ def logit_score(name: str, model: nn.Module, *, classifier_is_trained: bool) -> 
         return LogitScore("energy", lambda outputs: energy_score(outputs["logits"]))
     if name == "msp":
         return LogitScore("MSP", lambda outputs: msp_score(outputs["logits"]), probability=True)
+    if name == "discrepancy":
+        if getattr(model, "head2", None) is None:
+            raise UserError(
+                "--score discrepancy needs the two heads that MCD trains, and this network has one\n"
+                "  do         : use --score energy, or train with train_mcd.py"
+            )
+        return LogitScore("discrepancy", lambda outputs: discrepancy_score(outputs["logits"], outputs["logits2"]))
     energy, logistic = getattr(model, "energy", None), getattr(model, "logistic", None)
     if energy is None or logistic is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The scores that CIDER, VOS and their comparisons stand on, as entries of the registry."""
+"""The scores that CIDER, VOS, MCD and their comparisons stand on, as entries of the registry."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from utils.evaluation.features import Features
 from utils.evaluation.gaussians import fit_mahalanobis, fit_official_mahalanobis, fit_ssd
-from utils.evaluation.logit_scores import logit_score
+from utils.evaluation.logit_scores import logit_score, on_cpu
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import knn_score, prototype_score
 
@@ -46,9 +46,7 @@ def _prototype(train: Features, given: Ingredients) -> FittedScore:
 
 def _of_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
     score = logit_score(name, given.model, classifier_is_trained=given.classifier is not None)
-    return FittedScore(
-        score.shown, lambda outputs, images: score.score({"logits": outputs["logits"].cpu()}), score.probability
-    )
+    return FittedScore(score.shown, lambda outputs, images: score.score(on_cpu(outputs)), score.probability)
 
 
 def _score(name, needs, paper, fit) -> Score:
@@ -89,4 +87,10 @@ OWN_SCORES = (
     ),
     _score("sigmoid-energy", ("classifier", "energy weights"), _VOS, partial(_of_logits, "sigmoid-energy")),
     _score("logistic", ("classifier", "energy weights"), _VOS, partial(_of_logits, "logistic")),
+    _score(
+        "discrepancy",
+        ("classifier", "two heads"),
+        "Unsupervised Out-of-Distribution Detection by Maximum Classifier Discrepancy (ICCV 2019)",
+        partial(_of_logits, "discrepancy"),
+    ),
 )

@@ -23,7 +23,8 @@ IMAGES = 128  # at once, with the activations that a gradient needs
 # Detectors of the library that cannot be had here, by the names they are known by, and why.
 NOT_OFFERED = {
     "mahalanobis": "it is maha here, and maha++ on normalised features",
-    "mcd": "Monte-Carlo dropout needs dropout at test time, and CIDER's networks have none",
+    "mcd": "Monte-Carlo dropout needs dropout at test time, and CIDER's networks have none; the score of maximum "
+    "classifier discrepancy is called discrepancy",
     "mcm": "it needs the text embeddings of a vision-language model",
     "gram": "it needs the activations of every layer, which are not kept",
     "rankfeat": "it needs feature maps, which are not kept",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from utils.errors import UserError
 from utils.evaluation.features import Features
-from utils.evaluation.logit_scores import LOGIT_SCORES, logit_score
+from utils.evaluation.logit_scores import LOGIT_SCORES, logit_score, on_cpu
 from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.scores import knn_search
 from utils.files import atomic_write
@@ -88,7 +88,7 @@ def make_scorer(name: str, model: nn.Module, *, k: int, classifier_is_trained: b
 
     def on_logits(outputs: dict[str, Tensor], bank: Tensor) -> tuple[Tensor, None]:
         # Single images have no ranking to keep, so a score that is a probability is given as one.
-        return score.display(score.score({"logits": outputs["logits"].cpu()})), None
+        return score.display(score.score(on_cpu(outputs))), None
 
     return Scorer(name, score.shown, 0, on_logits)
 

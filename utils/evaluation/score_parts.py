@@ -14,6 +14,7 @@ NEEDS = {
     "classifier": "a trained classifier on the penultimate features",
     "prototypes": "prototypes, and the projection head that they live behind",
     "energy weights": "the energy weights and logistic head that VOS trains",
+    "two heads": "two classifiers on the same features, which MCD trains",
     "images": "the images, for gradients through the network",
 }
 
@@ -36,7 +37,7 @@ class Ingredients:
         num_classes: C.    k: neighbour of the KNN score.    device: where scores are computed.
         classifier: the layer from penultimate features to logits, where it was trained.
         prototypes: (C, feat_dim) of the head's space.
-        model: the network, for what VOS trains beside its classifier.
+        model: the network, for what VOS and MCD train beside its classifier.
         network: for scores that need gradients through it.
     """
 
@@ -54,6 +55,7 @@ class Ingredients:
             "classifier": self.classifier,
             "prototypes": self.prototypes,
             "energy weights": getattr(self.model, "energy", None),
+            "two heads": getattr(self.model, "head2", None),
             "images": self.network,
         }
         return given[need] is not None

@@ -73,6 +73,25 @@ def knn_search(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> Neighb
     return Neighbours(torch.cat(scores), torch.cat(indices))
 
 
+def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
+    """Score of MCD (Yu and Aizawa 2019): minus the L1 distance between the softmax outputs of the two heads.
+
+    0 where the heads agree, -(2 - 2/C) where one is flat and the other sure (which MCD trains for OOD), at least -2.
+
+    Args:
+        logits1, logits2: (N, C) of head 1 and of head 2.
+    Returns:
+        (N,), detached, on the device of the inputs; larger = more ID.
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    first, second = (torch.as_tensor(logits).detach() for logits in (logits1, logits2))
+    if first.ndim != 2 or first.shape != second.shape:
+        raise ValueError(f"logits of both heads must be (N, C), not {tuple(first.shape)} and {tuple(second.shape)}")
+    first, second = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (first, second))
+    return -(first.softmax(dim=1) - second.softmax(dim=1)).abs().sum(dim=1)
+
+
 def majority_vote(labels: ArrayLike, indices: ArrayLike) -> Tensor:
     """Class that most of a query's neighbours have: KNN classification without weights; a tie goes to the lower class.
 

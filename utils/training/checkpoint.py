@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import cider, vos
+from models import cider, mcd, vos
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
 
 # Class of a network, as files name it -> the module that has it, with `config_from_state_dict`.
-NETWORKS = {"CIDERNet": cider, "VOSNet": vos}
-OFFICIAL_METHODS = {"CIDERNet": "cider", "VOSNet": "vos"}
+NETWORKS = {"CIDERNet": cider, "VOSNet": vos, "MCDNet": mcd}
+OFFICIAL_METHODS = {"CIDERNet": "cider", "VOSNet": "vos", "MCDNet": "mcd"}
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def _recognised(weights: Mapping[str, Tensor]) -> str:
     """Class of the network that an official file belongs to: its encoders have names of their own."""
+    if "head2.weight" in weights and "head1.weight" in weights:
+        return "MCDNet"
     return "VOSNet" if "block1.layer.0.bn1.weight" in weights else "CIDERNet"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from utils.data.image_folder import Listing, abridged, list_classes, load_files, other_files_note
+from utils.data.imagenet_source import PUBLIC_LIST, read_class_list
 from utils.data.images import FileImages, ImageSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
@@ -71,8 +72,8 @@ def load_imagenet_100(root: Path, size: int) -> FolderData:
         if not is_folder(root / part):
             raise UserError(
                 f"ImageNet-100 not found.\n  looked for : {shown(root / part)}/<wnid>/<image>\n"
-                f"  get it by  : the 100 classes of ImageNet listed at deeplearning-wisc/MCM, "
-                f"data/ImageNet100/class_list.txt\n  or         : pass --id-loc /path/to/folder"
+                "  get it by  : python scripts/make_imagenet100.py /path/to/ImageNet\n"
+                "  or         : pass --id-loc /path/to/folder"
             )
     train, test, names = _read_both(root / "train", root / "val")
     if set(test) != set(names):
@@ -85,8 +86,13 @@ def load_imagenet_100(root: Path, size: int) -> FolderData:
         paths, labels = _flat(listing, names)
         notes += other_files_note(f"ImageNet-100 {part}", _others(listing))
         sets.append(FileImages(f"ImageNet-100 {part}", paths, size, labels))
-    if len(names) != 100:
-        notes.append(f"ImageNet-100: {len(names)} classes in place of 100")
+    public = read_class_list(PUBLIC_LIST)
+    if len(names) != len(public):
+        notes.append(f"ImageNet-100: {len(names)} classes in place of {len(public)}")
+    elif strange := sorted(set(names) - set(public)):
+        notes.append(
+            f"ImageNet-100: {len(strange)} classes are not of the public list, so no published figures compare"
+        )
     return FolderData(sets[0], sets[1], names, tuple(notes))
 
 

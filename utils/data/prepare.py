@@ -37,14 +37,14 @@ def prepare(row: OODSet, source: Source, data_root: Path, *, patience: Patience 
     return done
 
 
-def draw(names: list[str], count: int) -> list[str]:
+def draw(names: list[str], count: int, seed: int = SEED) -> list[str]:
     """A fixed choice of `count` names, sorted: those whose SHA-256 of "<seed>:<name>" is smallest.
 
     It depends on the names and the seed alone, not on a library's random numbers.
     """
 
     def key(name: str) -> bytes:
-        return hashlib.sha256(f"{SEED}:{name}".encode("utf-8", "surrogateescape")).digest()
+        return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()
 
     return sorted(sorted(names, key=key)[:count])
 

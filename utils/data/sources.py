@@ -35,8 +35,8 @@ BY_HAND = (
     ByHand(
         "ImageNet-100",
         "datasets/ImageNet100/train/<wnid>/ and val/<wnid>/",
-        "ImageNet (ILSVRC 2012) after registration at https://image-net.org; the 100 classes are those of "
-        "deeplearning-wisc/MCM, data/ImageNet100/class_list.txt",
+        "ImageNet (ILSVRC 2012) after registration at https://image-net.org; then `python scripts/make_imagenet100.py "
+        "SRC` makes the folder, with the 100 classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt",
     ),
     ByHand(
         "checkpoint-CIFAR-10",

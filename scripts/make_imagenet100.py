@@ -1,0 +1,102 @@
+"""Make ImageNet-100, the 100 classes of ImageNet that CIDER's checkpoint was trained on, or another choice of classes.
+
+    python scripts/make_imagenet100.py /data/imagenet                   datasets/ImageNet100/{train,val}, as links
+    python scripts/make_imagenet100.py /data/imagenet DEST --copy       copies; goes on where it was interrupted
+    python scripts/make_imagenet100.py /data/imagenet DEST --random 100 --seed 1         classes drawn at random
+    python scripts/make_imagenet100.py /data/imagenet DEST --classes other/classes.txt   the classes of a list
+
+SRC has train/<wnid>/ and val/<wnid>/, where a wnid is a name such as n01440764. The classes that were taken are listed
+in DEST/classes.txt, which --classes can read. The exit status is 1 when something is missing or in the way.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.data.class_folders import IMAGENET_100_FOLDER
+from utils.data.imagenet_source import PARTS, PUBLIC_LIST, ImageNetPart, find_imagenet, read_class_list
+from utils.data.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
+from utils.data.prepare import draw
+from utils.errors import UserError, run_script
+from utils.options import OptionParser, positive_int
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line, without a look at the disk."""
+    parser = OptionParser(description=__doc__)
+    parser.add_argument("source", type=Path, metavar="SRC", help="ImageNet: the folder with train/ and val/")
+    parser.add_argument(
+        "destination", type=Path, metavar="DEST", nargs="?", help="folder of the subset (default: datasets/ImageNet100)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--classes", type=Path, metavar="FILE", help="one wnid a line (default: the public list of 100)")
+    which.add_argument("--random", type=positive_int, metavar="N", help="N classes drawn with --seed")
+    parser.add_argument("--seed", type=int, help="of --random (default: 0)")
+    parser.add_argument(
+        "--copy", action="store_true", help="copy the images, about 13 GB for 100 classes; without: link"
+    )
+    parser.add_argument(
+        "--val-labels",
+        type=Path,
+        metavar="FILE",
+        help="where the images of val/ all lie in one folder: a table of image and wnid a line, such as Kaggle's "
+        "LOC_val_solution.csv",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    args = parser.parse_args()
+    if args.destination is None and (args.classes or args.random):
+        parser.error("--classes and --random need DEST: datasets/ImageNet100 is for the public list")
+    if args.seed is not None and not args.random:
+        parser.error("--seed is for --random")
+    args.source = args.source.expanduser()
+    args.destination = (args.destination or IMAGENET_100_FOLDER).expanduser()
+    return args
+
+
+def choose_classes(args: argparse.Namespace, parts: dict[str, ImageNetPart]) -> tuple[list[str], str]:
+    """The classes, sorted, and how they were chosen."""
+    if not args.random:
+        path = args.classes or PUBLIC_LIST
+        return sorted(read_class_list(path)), f"those of {args.classes or 'the public list'}"
+    names = set.intersection(*(part.class_names() for part in parts.values()))
+    if not 2 <= args.random <= len(names):
+        raise UserError(
+            f"--random {args.random}: a number from 2 to {len(names):,} is needed, which are in train and val"
+        )
+    seed = args.seed or 0
+    return draw(sorted(names), args.random, seed), (
+        f'{args.random:,} of {len(names):,}, those with the smallest SHA-256 of "{seed}:<wnid>"'
+    )
+
+
+def main() -> None:
+    """Look at everything, then make what is not there yet."""
+    args = parse_arguments()
+    parts = find_imagenet(args.source, args.val_labels)
+    names, how = choose_classes(args, parts)
+    chosen = choose_images(parts, names)
+    made = {part: is_made(args.destination / part, parts[part], chosen[part]) for part in PARTS}
+    print(f"{args.destination}: {len(names):,} classes, {how}")
+    if not (args.dry_run or all(made.values())):
+        write_class_list(args.destination / "classes.txt", names, f"{len(names):,} classes of ImageNet: {how}")
+    for part in PARTS:
+        if not (made[part] or args.dry_run):
+            make_part(args.destination / part, parts[part], chosen[part], copy=args.copy)
+        images = sum(map(len, chosen[part].values()))
+        done = "copied" if args.copy else "linked"
+        print(
+            f"  {part:<5} {images:>9,} images  "
+            f"{'there already' if made[part] else f'would be {done}' if args.dry_run else done}"
+        )
+        if made[part] and args.copy and any(child.is_symlink() for child in (args.destination / part).iterdir()):
+            print(f"note: {part} is there as links; remove it first to have copies", file=sys.stderr)
+    for note in count_notes(chosen):
+        print(f"note: {note}", file=sys.stderr)
+    place = [] if args.destination.resolve() == IMAGENET_100_FOLDER.resolve() else ["--id_loc", str(args.destination)]
+    print(" ".join(["Train on it: sh scripts/train_cider_imgnet100.sh", *place]))
+
+
+if __name__ == "__main__":
+    run_script(main)

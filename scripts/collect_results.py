@@ -1,104 +1,114 @@
-"""Gather evaluations into results/measured.csv, the only source of the numbers in README.md.
+"""Gather evaluations into results/measured.csv, and print our tables beside the published numbers.
 
-    python scripts/collect_results.py checkpoints/CIFAR-10/*/eval_500/metrics.json
+    python scripts/collect_results.py                                      the tables of everything that is gathered
+    python scripts/collect_results.py checkpoints/CIFAR-10/NAME --experiment mine    gather a run folder first
+    python scripts/collect_results.py --id CIFAR-100 --format latex
+    python scripts/collect_results.py --readme                             make the tables of README.md anew
 
-One row per checkpoint, OOD set and score; a row of the same three that is there already is replaced.
+One row per checkpoint, OOD set and score; the same again replaces its row. Runs that differ in their seed alone become
+mean and standard deviation; runs with other settings or other images are never averaged.
 """
 
 import argparse
-import csv
-import datetime
-import io
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.errors import UserError, run_script
-from utils.files import REPOSITORY, atomic_write
+from utils.evaluation.grid import as_latex, as_markdown, as_text
+from utils.files import atomic_write
+from utils.results import published, readme, rows
+from utils.results.aggregate import Group, aggregate
+from utils.results.tables import by_method
 
-COLUMNS = (
-    "method,architecture,id,ood,score,seed,epochs,train_images,positive,images,fpr95,auroc,aupr_in,aupr_out,"
-    "id_accuracy_knn,checkpoint_sha256,device,versions,date,trained_with"
-).split(",")
-KEY = ("checkpoint_sha256", "ood", "score")
+FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Rows of one metrics.json; metrics in percent with two decimals.
+def metrics_files(places: list[Path]) -> list[Path]:
+    """Every metrics.json that the places are or hold.
 
     Raises:
-        UserError: not a metrics.json of eval_cider.py.
+        UserError: a place without one.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        trained = found["checkpoint"]["trained_with"]
-        environment = found["environment"]
-        common = {
-            "method": found["method"],
-            "architecture": found["arch"],
-            "id": found["id_set"],
-            "seed": trained.get("seed"),
-            "epochs": found["epoch"],
-            "train_images": found["id_train_images"],
-            "positive": found["positive"],
-            "id_accuracy_knn": f"{100 * found['id_accuracy']['knn']:.2f}",
-            "checkpoint_sha256": found["checkpoint"]["sha256"][:16],
-            "device": environment["gpu"] or environment["cpu"],
-            "versions": f"torch {environment['torch']}, git {environment['git']}",
-            "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
-            "trained_with": " ".join(f"{key}={trained[key]}" for key in sorted(trained) if key in SHOWN),
-        }
-        return [
-            common | {"ood": name, "score": score["score"], "images": row["images"]} | percent(row)
-            for score in found["scores"].values()
-            for name, row in score["ood"].items()
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a metrics.json of eval_cider.py ({type(error).__name__}: {error})") from error
+    found = []
+    for place in places:
+        here = [place] if place.is_file() else sorted(place.rglob("metrics.json"))
+        if not here:
+            raise UserError(
+                f"no evaluation found.\n  looked for : {place}{'/**/metrics.json' if place.is_dir() else ''}\n"
+                "  get it by  : eval_cider.py, which leaves it in eval_<epoch>/ of the run folder"
+            )
+        found += here
+    return found
 
 
-SHOWN = (
-    "batch_size",
-    "learning_rate",
-    "w",
-    "proto_m",
-    "temp",
-    "prototypes",
-    "prototype_init",
-    "warmup",
-    "warmup_epochs",
-)
+def gather(places: list[Path], path: Path, experiment: str) -> list[rows.Row]:
+    """Rows of the evaluations at these places, which are then in the CSV, too."""
+    new = [row for file in metrics_files(places) for row in rows.from_metrics(file, experiment)]
+    everything = rows.merge(rows.read(path), new)
+    rows.write(everything, path)
+    print(f"{path}: {len(new)} rows gathered, {len(everything)} in all\n")
+    return new
 
 
-def percent(row: dict[str, float]) -> dict[str, str]:
-    """The four metrics of a row, in percent."""
-    return {name: f"{100 * row[name]:.2f}" for name in ("fpr95", "auroc", "aupr_in", "aupr_out")}
+def print_tables(found: list[rows.Row], id_names: list[str], form: str) -> None:
+    """For each ID set a table per experiment, and the published lines."""
+    lines = published.groups(published.read())
+    show = FORMATS[form]
+    for id_name in id_names:
+        of_id = [row for row in found if row["id"] == id_name]
+        for name in dict.fromkeys(name for row in of_id for name in row["experiment"].split() or [""]):
+            groups = aggregate(row for row in of_id if name in (row["experiment"].split() or [""]))
+            print(f"{name or 'no experiment named'}:\n{show(by_method(groups, lines))}")
+        print_published(readme.published_lines(lines, id_name, published.CIDER), form)
+
+
+def print_published(lines: list[Group], form: str) -> None:
+    if lines:
+        print(f"published:\n{FORMATS[form](by_method(lines))}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "places", type=Path, nargs="*", metavar="PLACE", help="run folders or metrics.json files to gather"
+    )
+    parser.add_argument("--csv", type=Path, default=rows.MEASURED, help="default: results/measured.csv")
+    parser.add_argument("--id", metavar="NAME", help="tables of this ID set alone")
+    parser.add_argument(
+        "--experiment",
+        default="",
+        metavar="NAME",
+        help="what the gathered rows belong to: a table of its own, which README.md can show; without places to "
+        "gather, the tables of this experiment alone",
+    )
+    parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")
+    parser.add_argument("--readme", action="store_true", help="make the tables of README.md anew from results/")
+    args = parser.parse_args()
+    if args.readme and args.csv != rows.MEASURED:
+        parser.error("README.md shows results/measured.csv; --readme does not go with another --csv")
+    return args
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("metrics", type=Path, nargs="+", help="metrics.json files of evaluations")
-    parser.add_argument(
-        "--csv", type=Path, default=REPOSITORY / "results" / "measured.csv", help="default: results/measured.csv"
-    )
-    args = parser.parse_args()
-    rows: dict[tuple, dict[str, Any]] = {}
-    if args.csv.exists():
-        with open(args.csv, encoding="utf-8", newline="") as stream:
-            rows = {tuple(row[name] for name in KEY): row for row in csv.DictReader(stream)}
-    for path in args.metrics:
-        for row in rows_of(path):
-            rows[tuple(row[name] for name in KEY)] = row
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows.values())
-    with atomic_write(args.csv, "w") as stream:
-        stream.write(text.getvalue())
-    print(f"{args.csv}: {len(rows)} rows")
+    """Gather, print, and write README.md, as asked for."""
+    args = parse_arguments()
+    new = gather(args.places, args.csv, args.experiment) if args.places else []
+    found = rows.read(args.csv)
+    if args.experiment:
+        found = [row for row in found if args.experiment in row["experiment"].split()]
+    known = dict.fromkeys(row["id"] for row in (new or found))
+    if args.id and not any(row["id"] == args.id for row in [*found, *published.read()]):
+        raise UserError(f"there is nothing on {args.id}\n  there are  : {', '.join(known) or 'no rows at all'}")
+    print_tables(found, [args.id] if args.id else list(known), args.format)
+    if args.readme:
+        text = readme.README.read_text(encoding="utf-8")
+        new_text = readme.fill(text, rows.read(), published.groups(published.read()))
+        if new_text != text:
+            with atomic_write(readme.README, "w") as stream:
+                stream.write(new_text)
+        print(f"{readme.README}: {'tables made anew' if new_text != text else 'unchanged'}")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import Any
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
 from utils.files import REPOSITORY
 from utils.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
+from utils.training.key_arguments import key_arguments
 from utils.training.loop import SaveEvery
-from utils.training.resume import key_arguments
 from utils.training.schedule import WARMUPS
 
 

@@ -1,6 +1,5 @@
 """Which saved state a run goes on from, and whether that state is of the same run."""
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,20 +7,10 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.training import checkpoint
+from utils.training.key_arguments import key_arguments
 from utils.training.run_folder import RunFolder
 
-# Arguments that may differ between the two halves of a run: where it runs, what it shows, how often it saves.
-FREE_ARGUMENTS = frozenset(
-    "device gpu workers amp channels_last compile deterministic sync_bn id_loc download "
-    "print_freq save_every save_epoch eval_freq resume checkpoints name".split()
-)
-
 STATE_ENTRIES = frozenset("epoch batch finished args modules optimizer scaler random meter logs".split())
-
-
-def key_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that make a run what it is, as they look after a round through JSON."""
-    return json.loads(json.dumps({key: value for key, value in args.items() if key not in FREE_ARGUMENTS}, default=str))
 
 
 def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict[str, Any] | None:

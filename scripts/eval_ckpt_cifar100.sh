@@ -3,14 +3,5 @@
 # NAME is a folder in checkpoints/CIFAR-100/ with a checkpoint_<epoch>.pth.tar, of this repository or of the official code.
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-. "$root/scripts/environment.sh"
-case "${1:-}" in
--h | --help) exec "$PYTHON" "$root/eval_cider.py" --help ;;
-"" | -*)
-    echo "usage: sh scripts/eval_ckpt_cifar100.sh NAME [options]     (NAME: a folder in checkpoints/CIFAR-100/)" >&2
-    exit 2
-    ;;
-esac
-name=$1
-shift
-exec "$PYTHON" "$root/eval_cider.py" --in-dataset CIFAR-100 --name "$name" "$@"
+id_set=CIFAR-100
+. "$root/scripts/evaluate.sh"

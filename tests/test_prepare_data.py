@@ -16,7 +16,7 @@ from scipy.io import loadmat, savemat
 
 from tests.data_files import write_cifar10
 from tests.faulty_server import FaultyServer
-from utils.data import archives, cifar
+from utils.data import archives, cifar, ood_sets
 from utils.data.archives import ArchiveError, temporary_folder, unpack
 from utils.data.datasets_readme import readme_text
 from utils.data.download import Patience
@@ -260,14 +260,21 @@ def test_a_list_that_is_there_is_used(server, tmp_path):
     assert everything_in(path.parent / "test_subset") == sorted(names)
 
 
-def test_a_drawn_set_says_so_when_it_is_loaded(tmp_path):
-    place = tmp_path / "places365" / "test_subset"
-    place.mkdir(parents=True)
-    (place / "a.png").write_bytes(png(0))
-    id_data = load_id("digits")
-    assert any("of unknown draw" in note for note in load_ood("places365", id_data, tmp_path).notes)
-    (place.parent / "test_subset.txt").write_text("a.png\n")
-    assert any("test_subset.txt" in note for note in load_ood("places365", id_data, tmp_path).notes)
+def test_a_set_drawn_here_says_so_by_its_name_and_one_from_elsewhere_does_not(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(ood_sets, "find_ood_set", lambda name: PLACES)
+    source = serve_archive(server, places_archive(), "test_256.tar", md5=False)
+    prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    root, id_data = tmp_path / "small_OOD_dataset", load_id("digits")
+    listed = root / "places365" / "test_subset.txt"
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365 (own draw of 4)" and not loaded.official_complete
+    assert any("test_subset.txt" in note for note in loaded.notes)
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))  # a list of somebody's own
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365" and loaded.official_complete
+    listed.unlink()
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365" and any("of unknown draw" in note for note in loaded.notes)
 
 
 def test_too_few_images_to_draw_from(server, tmp_path):

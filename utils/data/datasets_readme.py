@@ -88,8 +88,10 @@ on where it stopped.
 * **SVHN** is the first {PER_DIGIT:,} test images of each digit.
 * **{drawn.name}**: {drawn.count:,} of the test images, those with the smallest SHA-256 of
   `{SEED}:<name in the archive>`; they are listed in `{listed}`.
-  Which ones the authors of CIDER drew was never published. A list that is already there when the set is prepared is
-  used instead of a new draw.
+  Which ones the authors of CIDER drew was never published, so these stand in tables as
+  `{drawn.name} (own draw of {drawn.count:,})` and enter no mean over the official sets. A list that is already
+  there when the set is prepared is used instead of a new draw; then, and for a folder from elsewhere, the name is the
+  plain one.
 * What has no published MD5 is recorded in `{RECORDS}`: SHA-256 of the file and of the images, to compare with others.
 """
 

@@ -7,6 +7,9 @@ from utils.data.ood_table import OODSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 
+# How a list of images begins that were drawn here, not by the authors of a benchmark.
+DRAWN_HERE = "# drawn by prepare_data.py: "
+
 
 class MissingSet(UserError):
     """An OOD set that is not on disk. Attributes: name, path (where it was looked for first), source."""
@@ -41,6 +44,15 @@ def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
 def list_file_beside(place: Path) -> Path:
     """Where the list stands that says which images of a larger set were drawn into the folder `place`."""
     return place.with_name(place.name + ".txt")
+
+
+def is_own_draw(place: Path) -> bool:
+    """Whether the images in `place` were drawn by prepare_data.py, which says so in the first line of the list."""
+    try:
+        with open(list_file_beside(place), encoding="utf-8", errors="replace") as stream:
+            return stream.readline().startswith(DRAWN_HERE)
+    except OSError:
+        return False
 
 
 def _children(place: Path, name: str) -> list[Path]:

@@ -8,7 +8,7 @@ from utils.data import cifar, digits, generated
 from utils.data.id_sets import IDData
 from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places, list_file_beside
+from utils.data.ood_files import MissingSet, existing_places, is_own_draw, list_file_beside
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.places import shown
 from utils.data.resize import resized
@@ -100,7 +100,7 @@ def _file_set(row: OODSet, root: Path, size: int, seed: int) -> ImageSet:
         if listing.paths:
             loaded, found = _load_listing(row.name, listing, size, seed)
             loaded.notes = (*loaded.notes, *_draw_note(row, place))
-            return _named(loaded, row, found, verified=place in verified)
+            return _named(loaded, row, found, verified=place in verified, own_draw=row.drawn and is_own_draw(place))
     remark = " (the folder is there, but holds no images)" if places else ""
     raise MissingSet(row, [root / folder for folder in row.folders], remark)
 
@@ -141,12 +141,14 @@ def _drawn(count: int, seed: int) -> list[int]:
     return order[:MAX_IMAGES].sort().values.tolist()
 
 
-def _named(images: ImageSet, row: OODSet, found: int, *, verified: bool = True) -> ImageSet:
+def _named(images: ImageSet, row: OODSet, found: int, *, verified: bool = True, own_draw: bool = False) -> ImageSet:
     """Say by the name and by official_complete how the images found compare with the official set."""
     if found < row.count:
         images.name = f"{row.name} (partial, {found:,} of {row.count:,})"
     elif found > row.count:
         images.name = f"{row.name} (another selection, {len(images):,} of {found:,})"
+    elif own_draw:
+        images.name = f"{row.name} (own draw of {found:,})"
     elif not verified:
         images.name = f"{row.name} (origin unverified)"
     else:

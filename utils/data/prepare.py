@@ -10,7 +10,7 @@ from utils.data.archives import ArchiveError, file_names, temporary_folder, unpa
 from utils.data.download import DownloadError, Patience, fetch, file_md5
 from utils.data.image_folder import IMAGE_SUFFIXES, list_images
 from utils.data.inventory import Found, Record, add_record, cifar_faults, images_digest, look
-from utils.data.ood_files import existing_places, list_file_beside
+from utils.data.ood_files import DRAWN_HERE, existing_places, list_file_beside
 from utils.data.ood_table import OODSet
 from utils.data.sources import Source, archive_of, places_of
 from utils.data.svhn import SELECTED_FILE, load_selected_svhn
@@ -181,7 +181,7 @@ def _drawn_names(row: OODSet, file: Path, place: Path) -> list[str]:
     names = draw(images, row.count)
     with atomic_write(path, "w") as stream:
         stream.write(
-            f"# {row.count:,} of the {len(images):,} images of {file.name}: those with the smallest SHA-256 "
+            f"{DRAWN_HERE}{row.count:,} of the {len(images):,} images of {file.name}: those with the smallest SHA-256 "
             f'of "{SEED}:<name>"\n'
         )
         stream.write("".join(f"{name}\n" for name in names))

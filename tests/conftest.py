@@ -6,6 +6,7 @@ import warnings
 import pytest
 
 import eval_cider
+from tests.faulty_server import FaultyServer
 from utils.errors import run_script
 
 
@@ -21,3 +22,12 @@ def run_eval(monkeypatch, capsys):
         return ended.value.code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine, with no proxy in between."""
+    monkeypatch.setenv("no_proxy", "*")
+    running = FaultyServer()
+    yield running
+    running.close()

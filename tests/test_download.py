@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faulty_server import FaultyServer, redirect_to, serve
+from tests.faulty_server import redirect_to, serve
 from utils.data import download
 from utils.data.download import DownloadError, Patience, fetch
 
@@ -15,12 +15,9 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    running = FaultyServer()
-    running.content["/file"] = CONTENT
-    yield running
-    running.close()
+def server(server):
+    server.content["/file"] = CONTENT
+    return server
 
 
 @pytest.fixture

@@ -1,0 +1,203 @@
+"""One set from its source to its place: downloaded, unpacked, drawn or selected, verified, recorded, linked."""
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from scipy.io import loadmat
+
+from tests.archive_files import LSUN, PATIENCE, everything_in, lsun_files, png, serve_archive, svhn_file, tar_of
+from tests.data_files import write_cifar10
+from utils.data import cifar, ood_sets
+from utils.data.id_sets import load_id
+from utils.data.inventory import check, look, read_records
+from utils.data.ood_sets import load_ood
+from utils.data.ood_table import OODSet, find_ood_set
+from utils.data.prepare import draw, prepare
+from utils.errors import UserError
+
+SOUND = tar_of(lsun_files())
+
+
+def test_a_set_is_downloaded_unpacked_and_recorded(server, tmp_path):
+    source = serve_archive(server, tar_of({**lsun_files(), "LSUN/test/._0.png": b"", "other/readme": b""}))
+    assert prepare(LSUN, source, tmp_path, patience=PATIENCE).startswith("3 images in ")
+    place = tmp_path / "small_OOD_dataset" / "LSUN" / "test"
+    assert (place / "2.png").read_bytes() == png(2)
+    assert not list(tmp_path.glob(".*")) and not (tmp_path / "other").exists()
+    assert read_records(tmp_path)["LSUN"].file_sha256 == hashlib.sha256(server.content["/LSUN.tar.gz"]).hexdigest()
+    assert check(LSUN, source, tmp_path)[1] == []
+
+    asked = len(server.requests)
+    assert "there already" in prepare(LSUN, source, tmp_path, patience=PATIENCE)
+    assert len(server.requests) == asked
+
+    (place / "2.png").write_bytes(png(7))
+    assert "changed" in check(LSUN, source, tmp_path)[1][0]
+    (place / "2.png").unlink()
+    assert "2 images in place of 3" in check(LSUN, source, tmp_path)[1][0]
+
+
+def test_what_stands_in_the_place_is_not_touched(server, tmp_path):
+    source = serve_archive(server, SOUND)
+    own = tmp_path / "small_OOD_dataset" / "LSUN" / "test" / "mine.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(png(9))
+    with pytest.raises(UserError, match="1 images in place of 3(?s:.*)move it away"):
+        prepare(LSUN, source, tmp_path, patience=PATIENCE)
+    assert own.read_bytes() == png(9)
+    assert server.requests == []
+
+
+def test_a_dead_source_is_named_and_the_file_can_be_put_there_by_hand(server, tmp_path):
+    source = serve_archive(server, SOUND)
+    del server.content["/LSUN.tar.gz"]
+    with pytest.raises(UserError) as raised:
+        prepare(LSUN, source, tmp_path, patience=PATIENCE)
+    by_hand = tmp_path / "downloads" / "LSUN.tar.gz"
+    for part in (source.address, "404", source.md5, str(by_hand)):
+        assert part in str(raised.value)
+
+    by_hand.write_bytes(SOUND[:-1])
+    with pytest.raises(UserError, match="not the published one"):
+        prepare(LSUN, source, tmp_path, patience=PATIENCE)
+    by_hand.write_bytes(SOUND)
+    prepare(LSUN, source, tmp_path, patience=PATIENCE)
+    assert look(LSUN, tmp_path).state == "found"
+
+
+def test_a_set_of_two_benchmarks_is_linked(server, tmp_path):
+    row = OODSet("dtd", "files", "", "", 2, ("dtd/images",), default_for=("CIFAR-10", "ImageNet-100"))
+    files = {"dtd/images/banded/a.jpg": png(0), "dtd/images/dotted/b.jpg": png(1), "dtd/labels/x.txt": b""}
+    source = serve_archive(server, tar_of(files))
+    prepare(row, source, tmp_path, patience=PATIENCE)
+    second = tmp_path / "ImageNet_OOD_dataset" / "dtd" / "images"
+    assert (second / "dotted" / "b.jpg").read_bytes() == png(1)
+    (second if second.is_symlink() else second / "none").unlink()
+    prepare(row, source, tmp_path, patience=PATIENCE)
+    assert second.is_dir()
+
+
+PLACES = OODSet(
+    "places365", "files", "", "", 4, ("places365/test_subset", "places365"), default_for=("CIFAR-10",), drawn=True
+)
+
+
+def places_archive(count: int = 20) -> bytes:
+    return tar_of({f"test_256/Places365_test_{number:08}.jpg": png(number) for number in range(count)}, compression="")
+
+
+def test_images_of_places365_are_drawn_by_a_listed_rule(server, tmp_path):
+    source = serve_archive(server, places_archive(), "test_256.tar", md5=False)
+    prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    place = tmp_path / "small_OOD_dataset" / "places365" / "test_subset"
+    listed = (place.parent / "test_subset.txt").read_text().splitlines()[1:]
+    names = [f"test_256/Places365_test_{number:08}.jpg" for number in range(20)]
+    expected = sorted(names, key=lambda name: hashlib.sha256(f"0:{name}".encode()).hexdigest())[:4]
+    assert listed == sorted(expected) == draw(names[::-1], 4)
+    assert sorted(path.name for path in place.iterdir()) == [Path(name).name for name in sorted(expected)]
+
+
+def test_a_list_that_is_there_is_used(server, tmp_path):
+    source = serve_archive(server, places_archive(), "test_256.tar", md5=False)
+    path = tmp_path / "small_OOD_dataset" / "places365" / "test_subset.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("test_256/none.jpg\n")
+    with pytest.raises(UserError, match="test_256/none.jpg is not in the archive"):
+        prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    names = [f"Places365_test_{number:08}.jpg" for number in (3, 1, 4, 15)]
+    path.write_text("".join(f"test_256/{name}\n" for name in names))
+    prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    assert everything_in(path.parent / "test_subset") == sorted(names)
+
+
+def test_a_set_drawn_here_says_so_by_its_name_and_one_from_elsewhere_does_not(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(ood_sets, "find_ood_set", lambda name: PLACES)
+    source = serve_archive(server, places_archive(), "test_256.tar", md5=False)
+    prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    root, id_data = tmp_path / "small_OOD_dataset", load_id("digits")
+    listed = root / "places365" / "test_subset.txt"
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365 (own draw of 4)" and not loaded.official_complete
+    assert any("test_subset.txt" in note for note in loaded.notes)
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[1:]))  # a list of somebody's own
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365" and loaded.official_complete
+    listed.unlink()
+    loaded = load_ood("places365", id_data, root)
+    assert loaded.name == "places365" and any("of unknown draw" in note for note in loaded.notes)
+
+
+def test_too_few_images_to_draw_from(server, tmp_path):
+    source = serve_archive(server, places_archive(3), "test_256.tar", md5=False)
+    with pytest.raises(UserError, match="too few to draw 4"):
+        prepare(PLACES, source, tmp_path, patience=PATIENCE)
+    assert everything_in(tmp_path) == ["downloads", "downloads/test_256.tar"]
+
+
+def test_svhn_is_downloaded_and_selected(server, tmp_path):
+    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",), default_for=("CIFAR-10",))
+    content = svhn_file(tmp_path / "made.mat", 30)
+    source = serve_archive(server, content, "test_32x32.mat")
+    prepare(row, source, tmp_path / "data", patience=PATIENCE)
+    folder = tmp_path / "data" / "small_OOD_dataset" / "svhn"
+    assert everything_in(folder) == ["selected_test_32x32.mat", "test_32x32.mat"]
+    assert loadmat(folder / "selected_test_32x32.mat")["X"].shape == (32, 32, 3, 30)
+    assert check(row, source, tmp_path / "data")[1] == []
+    (folder / "selected_test_32x32.mat").write_bytes(content[:2_000])
+    (tmp_path / "data" / "prepared.json").unlink()
+    assert "damaged file" in check(row, source, tmp_path / "data")[1][0]
+    (folder / "selected_test_32x32.mat").write_bytes(content[:100])
+    assert look(row, tmp_path / "data").state == "other"
+    (folder / "test_32x32.mat").write_bytes(content[:100])
+    assert "not the published file" in check(row, source, tmp_path / "data")[1][-1]
+
+
+def test_an_svhn_selection_of_another_size_does_not_stay(server, tmp_path):
+    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",), default_for=("CIFAR-10",))
+    source = serve_archive(server, svhn_file(tmp_path / "made.mat", 20), "test_32x32.mat")
+    with pytest.raises(UserError, match="20 images in place of 30"):
+        prepare(row, source, tmp_path / "data", patience=PATIENCE)
+    assert look(row, tmp_path / "data").state == "missing"
+
+
+@pytest.fixture
+def small_cifar(tmp_path, monkeypatch):
+    """A small CIFAR-10 that torchvision's class vouches for, as the bytes of its archive."""
+    folder = write_cifar10(tmp_path / "made")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    facts = SimpleNamespace(
+        base_folder="cifar-10-batches-py",
+        train_list=[[f"data_batch_{n}", sums[f"data_batch_{n}"]] for n in range(1, 6)],
+        test_list=[["test_batch", sums["test_batch"]]],
+        meta={"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]},
+    )
+    monkeypatch.setattr(cifar, "cifar_facts", lambda name: facts)
+    return {f"cifar-10-batches-py/{name}": content for name, content in files.items()}
+
+
+def test_cifar_is_unpacked_and_its_files_are_verified(server, small_cifar, tmp_path):
+    row, root = find_ood_set("CIFAR-10"), tmp_path / "data"
+    source = serve_archive(server, tar_of(small_cifar), "cifar-10-python.tar.gz")
+    assert prepare(row, source, root, patience=PATIENCE).startswith("7 of 7 files in ")
+    assert len(load_id("CIFAR-10", root / "CIFAR10").train) == 100
+    assert check(row, source, root)[1] == []
+    batch = root / "CIFAR10" / "cifar-10-batches-py" / "data_batch_2"
+    batch.write_bytes(small_cifar["cifar-10-batches-py/data_batch_3"])
+    faults = check(row, source, root)[1]
+    assert faults == [
+        "checksums differ from the official files: data_batch_2",
+        "they hold 100 training and 20 test images",
+    ]
+    batch.unlink()
+    assert check(row, source, root)[1][0] == "missing: data_batch_2"
+
+
+def test_a_cifar_archive_with_other_files_is_refused(server, small_cifar, tmp_path):
+    small_cifar["cifar-10-batches-py/test_batch"] += b"x"
+    source = serve_archive(server, tar_of(small_cifar), "cifar-10-python.tar.gz")
+    with pytest.raises(UserError, match="differ from the official files: test_batch"):
+        prepare(find_ood_set("CIFAR-10"), source, tmp_path / "data", patience=PATIENCE)
+    assert everything_in(tmp_path / "data") == ["downloads", "downloads/cifar-10-python.tar.gz"]

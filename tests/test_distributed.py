@@ -9,9 +9,9 @@ from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
+from process_group import run_group
 from torch import nn
-from training_runs import SCRIPT, SMALL, folder, new_process, run, trained
+from training_runs import SCRIPT, SMALL, folder, run, trained
 
 from models.cider import CIDERNet
 from train_cider import Classifier, cider_method, cross_entropy_method, supcon_method
@@ -95,26 +95,6 @@ def three_steps(kind, path):
     ).fit()
     state = {f"{key}/{name}": value for key, module in modules.items() for name, value in module.state_dict().items()}
     torch.save({"losses": losses, **state}, path / f"{distributed.rank()} of {distributed.world_size()}.pt")
-
-
-def in_group(rank, count, path, task):
-    """Body of a process of a group of `count`; its failure is its exit status."""
-    torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", init_method=f"file://{path / 'meeting point'}", rank=rank, world_size=count)
-    task()
-    dist.destroy_process_group()
-
-
-def run_group(path, task, count=2):
-    processes = [new_process(in_group, (rank, count, path, task)) for rank in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-        process.join()
-    return [process.exitcode for process in processes]
 
 
 @pytest.mark.parametrize("kind", ["cider", "learnable", "supcon", "ce"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
+from process_group import run_group
 from test_vos_network import official_wrn
 from torch import nn
 from training_runs import new_process
@@ -106,23 +106,8 @@ def four_steps(path: Path) -> None:
     torch.save({**model.state_dict(), **queues.state_dict(), "loss": loss.detach()}, path / f"{rank} of {count}.pt")
 
 
-def in_group(rank: int, path: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", init_method=f"file://{path / 'meeting point'}", rank=rank, world_size=2)
-    four_steps(path)
-    dist.destroy_process_group()
-
-
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
-    processes = [new_process(in_group, (rank, tmp_path)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert run_group(tmp_path, partial(four_steps, tmp_path)) == [0, 0]
     four_steps(tmp_path)
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
     assert one["energy"].dtype == torch.float64

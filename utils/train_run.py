@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from utils import train_options
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches
 from utils.data.id_sets import IDData, load_id
+from utils.data.images import ImageSet
 from utils.errors import UserError
 from utils.evaluation.quick import knn_accuracy
 from utils.training import checkpoint, distributed
@@ -27,44 +29,36 @@ from utils.training.schedule import learning_rate
 class TrainRun:
     """One run of a train script, from its checked arguments to the last checkpoint.
 
+    Args:
+        data: the ID set, where it is loaded already.
+        facts: what makes the run what it is beside its arguments; saved and compared with them.
     Attributes:
         data: the ID set. state: the saved state to go on from, or None. finished: there is nothing left to do.
     """
 
-    def __init__(self, args: argparse.Namespace, device: torch.device):
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        device: torch.device,
+        *,
+        data: IDData | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ):
         self.args, self.device = args, device
-        self.folder = RunFolder(args.checkpoints / args.in_dataset / args.name)
-        self.data = self._load_data()
+        self.folder = run_folder(args)
+        self.data = data or load_data(args)
         # Other images are another run, so their number and classes are compared on resume like arguments.
         self.plain_args = {
             **train_options.plain(args),
             "train_images": len(self.data.train),
             "class_names": list(self.data.class_names),
+            **(facts or {}),
         }
         self.state = distributed.from_main(self._open_folder)
         self.finished = (
             self.state is not None and self.state["finished"] and self.folder.checkpoint(args.epochs).exists()
         )
         seed_all(args.seed)
-
-    def _load_data(self) -> IDData:
-        args = self.args
-        load = partial(
-            load_id,
-            args.in_dataset,
-            args.id_loc,
-            download=args.download,
-            image_size=args.image_size,
-            limit_train=args.limit_train,
-            seed=args.seed,
-        )
-        if args.download and distributed.world_size() > 1:
-            distributed.from_main(lambda: len(load().train))  # one process downloads, then all find it
-        data = load()
-        if distributed.is_main():
-            for note in data.notes:
-                print(f"note: {note}", file=sys.stderr)
-        return data
 
     def _open_folder(self) -> dict[str, Any] | None:
         self.folder.lock()
@@ -80,13 +74,18 @@ class TrainRun:
         network = distributed.wrap(network, self.device, sync_bn=self.args.sync_bn)
         return torch.compile(network) if self.args.compile else network
 
-    def batches(self, augmentation: Plain) -> TrainBatches:
-        """This process's share of the ID training batches."""
+    def batches(self, augmentation: Plain, images: ImageSet | None = None) -> TrainBatches:
+        """This process's share of the batches of ID train, or of other images, which may be fewer than a batch."""
+        batch_size = self.args.batch_size
+        if images is None:
+            images = self.data.train
+        else:
+            batch_size = min(batch_size, len(images))
         try:
             return TrainBatches(
-                self.data.train,
+                images,
                 augmentation,
-                batch_size=self.args.batch_size,
+                batch_size=batch_size,
                 seed=self.args.seed,
                 device=self.device,
                 rank=distributed.rank(),
@@ -109,6 +108,9 @@ class TrainRun:
         describe: Callable[[dict[str, float], int], dict[str, float]] = lambda means, step: means,
         cosine_to: float | None = None,
         late: Sequence[nn.Parameter] = (),
+        nesterov: bool = True,
+        evaluate: Callable[[int], dict[str, float]] = lambda epoch: {},
+        amend: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content,
     ) -> None:
         """Train to the last epoch and say how to evaluate.
 
@@ -118,6 +120,9 @@ class TrainRun:
             prototypes, describe: the prototypes that go into checkpoints; see Training for describe.
             cosine_to: see `learning_rate`.
             late: parameters of these modules whose first gradient comes later than that of the others.
+            nesterov: momentum of that kind.
+            evaluate: epochs done -> further figures for the line at the end of that epoch.
+            amend: the last word on what a checkpoint holds.
         """
         args, data = self.args, self.data
         modules = {"model": model, **(others or {})}
@@ -125,7 +130,7 @@ class TrainRun:
             modules=modules,
             method=method,
             batches=batches,
-            optimizer=self._optimizer(modules, late),
+            optimizer=self._optimizer(modules, late, nesterov),
             schedule=partial(
                 learning_rate,
                 batches_per_epoch=len(batches),
@@ -142,21 +147,23 @@ class TrainRun:
             device=self.device,
             args=self.plain_args,
             folder=self.folder,
-            export=lambda epoch: checkpoint.official_format(
-                model,
-                prototypes(),
-                method=name,
-                epoch=epoch,
-                # What a new image must be made into before the network can look at it.
-                args={**self.plain_args, "input": {"size": data.size, "mean": data.mean, "std": data.std}},
-                class_names=data.class_names,
+            export=lambda epoch: amend(
+                checkpoint.official_format(
+                    model,
+                    prototypes(),
+                    method=name,
+                    epoch=epoch,
+                    # What a new image must be made into before the network can look at it.
+                    args={**self.plain_args, "input": {"size": data.size, "mean": data.mean, "std": data.std}},
+                    class_names=data.class_names,
+                )
             ),
             amp=args.amp,
             print_freq=args.print_freq,
             save_every=args.save_every,
             save_epoch=args.save_epoch,
             describe=describe,
-            evaluate=partial(self._id_accuracy, model),
+            evaluate=lambda epoch: {**self._id_accuracy(model, epoch), **evaluate(epoch)},
         ).fit(self.state)
         self.say_what_next()
 
@@ -166,7 +173,9 @@ class TrainRun:
             path = self.folder.checkpoint(self.args.epochs)
             print(f"Finished: {path}\nTo evaluate it:\n  python eval_cider.py --ckpt {path}")
 
-    def _optimizer(self, modules: Mapping[str, nn.Module], late: Sequence[nn.Parameter]) -> torch.optim.SGD:
+    def _optimizer(
+        self, modules: Mapping[str, nn.Module], late: Sequence[nn.Parameter], nesterov: bool
+    ) -> torch.optim.SGD:
         trained = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
         apart = {id(parameter) for parameter in late}
         # The fused SGD can not do with a momentum that only some parameters of a group have.
@@ -176,7 +185,7 @@ class TrainRun:
             self.args.learning_rate,
             self.args.momentum,
             weight_decay=self.args.weight_decay,
-            nesterov=self.args.momentum > 0,
+            nesterov=nesterov and self.args.momentum > 0,
             fused=self.device.type in ("cpu", "cuda"),
         )
 
@@ -193,11 +202,47 @@ class TrainRun:
         return {"id/knn_accuracy": found}
 
 
+def run_folder(args: argparse.Namespace) -> RunFolder:
+    """Where the run with these arguments is, whether or not it has begun."""
+    return RunFolder(args.checkpoints / args.in_dataset / args.name)
+
+
+def load_data(args: argparse.Namespace) -> IDData:
+    """The ID set of a run; its notes are printed."""
+    load = partial(
+        load_id,
+        args.in_dataset,
+        args.id_loc,
+        download=args.download,
+        image_size=args.image_size,
+        limit_train=args.limit_train,
+        seed=args.seed,
+    )
+    if args.download and distributed.world_size() > 1:
+        distributed.from_main(lambda: len(load().train))  # one process downloads, then all find it
+    data = load()
+    if distributed.is_main():
+        for note in data.notes:
+            print(f"note: {note}", file=sys.stderr)
+    return data
+
+
 def run_training(
     parse_arguments: Callable[[], tuple[argparse.Namespace, torch.device]], train: Callable[[TrainRun], None]
 ) -> None:
     """Body of a train script: arguments, device, processes, and `train` unless the run is finished already."""
     args, device = parse_arguments()
+    with processes(args, device) as device:
+        run = TrainRun(args, device)
+        if run.finished:
+            run.say_what_next()
+        else:
+            train(run)
+
+
+@contextmanager
+def processes(args: argparse.Namespace, device: torch.device) -> Iterator[torch.device]:
+    """Context of everything that trains: this process among those of torchrun, on the device that it gives."""
     device = distributed.start(device)
     if args.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
@@ -205,10 +250,6 @@ def run_training(
     else:
         torch.backends.cudnn.benchmark = True
     try:
-        run = TrainRun(args, device)
-        if run.finished:
-            run.say_what_next()
-        else:
-            train(run)
+        yield device
     finally:
         distributed.stop()

@@ -29,6 +29,11 @@ def image_generator(seed: int, epoch: int, position: int) -> torch.Generator:
     return _generator("image", seed, epoch, position)
 
 
+def split_order(seed: int, n: int) -> torch.Tensor:
+    """Order by which `n` images of a test set are dealt out to the lists of a split: (n,) int64 permutation."""
+    return torch.randperm(n, generator=_generator("split", seed, n))
+
+
 def _generator(purpose: str, *numbers: int) -> torch.Generator:
     # A hash, not a sum: seed 1 epoch 2 must not meet seed 2 epoch 1.
     digest = hashlib.sha256(":".join([purpose, *(str(int(number)) for number in numbers)]).encode()).digest()

@@ -26,6 +26,7 @@ class Checkpoint:
     """A trained network and what its file says about it.
 
     `model` is in eval mode on the CPU; `prototypes` (C, D) are the EMA prototypes of the head's space, or None;
+    `unlabelled` says which unlabelled test images the training has seen (MCD), or is None: it has seen none;
     `args` is empty and `class_names` is () for files of the official code, which do not hold them.
     """
 
@@ -37,6 +38,7 @@ class Checkpoint:
     sha256: str
     args: dict[str, Any] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    unlabelled: dict[str, Any] | None = None
 
 
 class DamagedFile(UserError):
@@ -169,6 +171,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             sha256=file_sha256(path),
             args=dict(content.get("args", {})),
             class_names=tuple(map(str, content.get("class_names", ()))),
+            unlabelled=content.get("unlabelled"),
         )
     except (ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} does not hold the weights of a network known here.\n  reason     : {error}") from error

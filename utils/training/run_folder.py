@@ -146,9 +146,9 @@ def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
     minutes, seconds = divmod(int(line["eta_seconds"]), 60)
     memory = "" if line["memory_gb"] is None else f"  {line['memory_gb']:5.1f} GB"
     extra = "".join(
-        f"  {name.removeprefix('id/').replace('_', ' ')} {100 * value:.2f} %"
+        f"  {name.removeprefix('id/').replace('_', ' ').replace('/', ' ')} {100 * value:.2f} %"
         for name, value in line.items()
-        if name.startswith("id/") and value is not None
+        if name.startswith(("id/", "choice/")) and value is not None
     )
     return (
         f"epoch {line['epoch']:{width}d}/{epochs}  batch {line['batch']:{len(str(batches))}d}/{batches}  {losses}  "

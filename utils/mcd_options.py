@@ -1,0 +1,165 @@
+"""The command line of train_mcd.py, and what it means for each of the two stages."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils import options, train_options
+from utils.data.splits import MODES, SMALLEST_CHOICE
+from utils.settings import mcd_settings
+
+STAGES = ("both", "pretrain", "finetune")
+# Options that only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
+OF_FINETUNING = "stage start ood ood_loc unlabelled choice split_seed margin name resume".split()
+OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
+
+
+def parse_arguments(description: str, models: Sequence[str]) -> tuple[argparse.Namespace, torch.device]:
+    """The command line, completed by the paper's settings and checked as far as that needs no data."""
+    parser = options.OptionParser(description=description)
+    train_options.add_data_options(parser)
+    _add_mix_options(parser)
+    _add_stage_options(parser)
+    train_options.add_network_options(parser, models)
+    train_options.add_optimisation_options(parser)
+    train_options.add_run_options(parser)
+    options.add_device_options(parser)
+    args = parser.parse_args()
+    settings = _settings(args)
+    named = [name for name in OF_PRETRAINING if getattr(args, f"pretrain_{name}") is not None]
+    train_options.fill_in(args, settings)
+    _check(parser, args, named)
+    train_options.check_training(parser, args)
+    first = pretraining_arguments(args)
+    usual = {name: value for name, value in vars(first).items() if name in ("cosine", "warmup", "lr_decay_epochs")}
+    usual = {**settings, **{name: settings.get(f"pretrain_{name}") for name in OF_PRETRAINING}, **usual}
+    args.pretrain_name = train_options.run_name(parser, first, usual, "mcd-pretrain")
+    second = finetuning_arguments(args)
+    args.name = args.name or train_options.run_name(
+        parser, second, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}"
+    )
+    return args, options.choose_device(parser, args)
+
+
+def pretraining_arguments(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments of the first stage, from which its run folder has its name: fine-tunings share it."""
+    own = {
+        name: value
+        for name, value in vars(args).items()
+        if name not in OF_FINETUNING and not name.startswith("pretrain_")
+    }
+    own |= {name: getattr(args, f"pretrain_{name}") for name in OF_PRETRAINING}
+    epochs = own["epochs"] or 0
+    return argparse.Namespace(
+        **own
+        | {
+            "name": getattr(args, "pretrain_name", None),
+            # --resume none begins the last stage anew, not one that other runs may rest on.
+            "resume": args.resume if args.stage == "pretrain" else "auto",
+            "cosine": False,
+            "lr_decay_epochs": (epochs // 2, 3 * epochs // 4),  # after 150 and 225 of 300, as in the paper
+            "lr_decay_rate": 0.1,
+            "warmup": "none",
+        }
+    )
+
+
+def finetuning_arguments(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments of the second stage."""
+    return argparse.Namespace(
+        **{name: value for name, value in vars(args).items() if name not in ("stage", "pretrain_name", "ood_loc")}
+    )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    settings = {"choice": None, "ood": None, **mcd_settings(args.in_dataset, args.model)}
+    if args.start:  # a pre-training that this command does not know
+        settings |= {f"pretrain_{name}": None for name in OF_PRETRAINING}
+    return settings
+
+
+def _add_mix_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("unlabelled images, for the fine-tuning")
+    group.add_argument(
+        "--unlabelled",
+        choices=MODES,
+        default=MODES[0],
+        help="transductive: the very images that are scored; others with OOD labels choose the epoch (the paper). "
+        "inductive: other images than are scored; the last epoch is taken (default: transductive)",
+    )
+    group.add_argument(
+        "--ood",
+        nargs="+",
+        metavar="SET",
+        help="OOD set in the mix beside ID test, or several; a name, or NAME=PATH for a folder of images. The paper "
+        "has a fine-tuning for each (default: digits-6-9 for digits, TinyImageNet_resize for CIFAR, dtd for "
+        "ImageNet-100)",
+    )
+    group.add_argument("--ood_loc", type=Path, metavar="PATH", help="folder that holds the OOD sets")
+    group.add_argument(
+        "--choice",
+        type=options.positive_int,
+        metavar="N",
+        help="images of each set that choose the epoch and are neither in the mix nor scored, at least "
+        f"{SMALLEST_CHOICE} (default: 1000, or a tenth of a set with fewer than 10,000; 50 for digits)",
+    )
+    group.add_argument(
+        "--split-seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="deals out the images, whatever --seed is, so that runs of several seeds score the same ones (default: 0)",
+    )
+    group.add_argument(
+        "--margin",
+        type=options.non_negative_float,
+        default=1.2,
+        help="m, the difference of entropies from which on the heads are left alone (default: 1.2, as in the paper)",
+    )
+
+
+def _add_stage_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("stages; options not named --pretrain-... are the fine-tuning's, or both's")
+    group.add_argument(
+        "--stage",
+        choices=STAGES,
+        default="both",
+        help="both: pre-training, where it is not finished already, then fine-tuning (default: both)",
+    )
+    group.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="FILE",
+        help="with --stage finetune: checkpoint of a pre-training (default: that of these arguments)",
+    )
+    group.add_argument("--pretrain-epochs", type=options.positive_int, metavar="N", help=f"({train_options.PAPER})")
+    group.add_argument("--pretrain-batch-size", type=options.positive_int, metavar="N", help=f"({train_options.PAPER})")
+    group.add_argument(
+        "--pretrain-learning_rate",
+        type=options.positive_float,
+        metavar="LR",
+        help=f"a tenth after half of the epochs, a hundredth after three quarters ({train_options.PAPER})",
+    )
+    group.add_argument(
+        "--pretrain-weight-decay", type=options.non_negative_float, metavar="W", help=f"({train_options.PAPER})"
+    )
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, named: Sequence[str]) -> None:
+    """Settings that do not fit together, of the two stages and of the mix."""
+    if args.start and args.stage != "finetune":
+        parser.error("--from begins behind the pre-training: add --stage finetune")
+    if args.start and named:
+        parser.error(f"--pretrain-{named[0].replace('_', '-')} has no function with --from, which is pre-trained")
+    if args.name and args.stage == "pretrain":
+        parser.error("--name is that of the fine-tuning; the folder of a pre-training is named by its arguments")
+    if args.ood is None and args.stage != "pretrain":
+        parser.error("--in-dataset folder needs --ood SET: an OOD set for the unlabelled mix, as in --ood other=PATH")
+    if args.choice is not None and args.choice < SMALLEST_CHOICE:
+        parser.error(f"--choice {args.choice} images are too few to choose an epoch by; at least {SMALLEST_CHOICE}")
+    if args.train_layers == "layer4":
+        parser.error("--train-layers layer4 has no function here: MCD trains the whole encoder")

@@ -1,0 +1,104 @@
+"""A plan of trainings and evaluations: what it runs, what it takes for done, and where it goes on."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from utils import plan
+from utils.errors import UserError
+from utils.files import file_sha256
+from utils.plan import Step, carry_out
+
+
+def step(folder, name="a", **changes):
+    run = folder / name
+    settings = {
+        "label": name,
+        "train": ("train_cider.py", "--name", name),
+        "checkpoint": run / "checkpoint_3.pth.tar",
+        "evaluate": ("--score", "knn"),
+        "out": run / "eval_3",
+        "settings": {"score": ["knn"]},
+    }
+    return Step(**settings | changes)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Names of the scripts that are called, each of which leaves what the real one would; `ran.fail` is one to fail."""
+
+    class Ran(list):
+        fail = None
+
+    calls = Ran()
+
+    def play(command):
+        calls.append(" ".join(command[:3]) if command[0].startswith("train") else command[0])
+        if calls.fail == len(calls):
+            raise UserError("failed")
+        if command[0] == "eval_cider.py":
+            leave_metrics(command[command.index("--ckpt") + 1], command[command.index("--out") + 1])
+        else:
+            made = next(each for each in play.steps if list(each.train) == command)
+            made.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            made.checkpoint.write_bytes(b"weights of " + made.label.encode())
+
+    calls.play = play
+    monkeypatch.setattr(plan, "_run", play)
+    return calls
+
+
+def leave_metrics(checkpoint, out, score="knn"):
+    Path(out).mkdir(parents=True, exist_ok=True)
+    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": {"score": [score]}}
+    (Path(out) / "metrics.json").write_text(json.dumps(found))
+
+
+def test_everything_runs_once_in_order(ran, tmp_path, capsys):
+    ran.play.steps = steps = [step(tmp_path, name) for name in "ab"]
+    assert carry_out(steps, dry_run=False)
+    assert ran == ["train_cider.py --name a", "eval_cider.py", "train_cider.py --name b", "eval_cider.py"]
+    assert carry_out(steps, dry_run=False) and len(ran) == 4
+    assert f"[2/2] b: done, {steps[1].out}" in capsys.readouterr().out
+
+
+def test_a_failure_stops_and_the_next_call_goes_on_there(ran, tmp_path):
+    ran.play.steps = steps = [step(tmp_path, name) for name in "ab"]
+    ran.fail = 2
+    with pytest.raises(UserError):
+        carry_out(steps, dry_run=False)
+    ran.clear()
+    ran.fail = None
+    assert carry_out(steps, dry_run=False)
+    assert ran == ["eval_cider.py", "train_cider.py --name b", "eval_cider.py"]
+
+
+def test_another_checkpoint_or_other_settings_are_evaluated_anew(ran, tmp_path):
+    ran.play.steps = [mine] = [step(tmp_path)]
+    carry_out([mine], dry_run=False)
+    mine.checkpoint.write_bytes(b"trained again")
+    assert mine.commands()[0][:3] == ["eval_cider.py", "--ckpt", str(mine.checkpoint)]
+    carry_out([mine], dry_run=False)
+    assert mine.commands() == []
+    leave_metrics(mine.checkpoint, mine.out, score="ssd")
+    assert not mine.is_evaluated()
+    mine.metrics.write_text("{")
+    assert not mine.is_evaluated()
+
+
+def test_a_dry_run_prints_what_can_be_typed_and_runs_nothing(ran, tmp_path, capsys):
+    mine = step(tmp_path / "with space")
+    assert not carry_out([mine], dry_run=True)
+    assert ran == [] and not list(tmp_path.iterdir())
+    lines = capsys.readouterr().out.splitlines()
+    assert [shlex.split(line)[1] for line in lines[1:]] == ["train_cider.py", "eval_cider.py"]
+    assert shlex.split(lines[2])[3] == str(mine.checkpoint)
+
+
+def test_a_command_that_fails_is_one_message_with_what_to_do(tmp_path):
+    script = tmp_path / "failing.py"
+    script.write_text("import sys; sys.exit(3)")
+    with pytest.raises(UserError, match=r"(?s)status 3 of: python .*failing.py.*same command again"):
+        carry_out([step(tmp_path, train=(str(script), "--x"))], dry_run=False)

@@ -93,7 +93,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     if args.proto_m == 1:
         parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
     settings = cider_settings(args.in_dataset, args.loss)
-    args.name = args.name or train_options.run_name(parser, args, settings, args.loss)
+    train_options.name_run(parser, args, settings, args.loss)
     return args, options.choose_device(parser, args)
 
 

@@ -98,7 +98,7 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
         args.start_epoch = settings["start_epoch"] = max(1, round(0.4 * args.epochs))
     train_options.check_training(parser, args)
     check_method(parser, args)
-    args.name = args.name or train_options.run_name(parser, args, settings, "vos" if args.loss_weight else "ce")
+    train_options.name_run(parser, args, settings, "vos" if args.loss_weight else "ce")
     return args, options.choose_device(parser, args)
 
 

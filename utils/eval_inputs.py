@@ -1,6 +1,7 @@
 """What an evaluation starts from: the checkpoint file, its ID set, the OOD sets, and the features of them all."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,21 @@ def about(
         },
         "class_names": list(data.class_names),
         "id_train_images": len(data.train),
+        "commands": {
+            "train": checkpoint.args.get("command"),
+            "evaluate": _command(checkpoint, data.name, settings["command"]),
+        },
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
         "environment": environment,
     }
+
+
+def _command(checkpoint: Checkpoint, id_name: str, options: str) -> str:
+    """The command of an evaluation, in which the checkpoint is that of the command that trained it, or a file."""
+    trained = checkpoint.args
+    if trained.get("command"):
+        which = ["--in-dataset", trained["in_dataset"], "--name", trained["name"], "--epoch", str(checkpoint.epoch)]
+    else:
+        which = ["--in-dataset", id_name, "--ckpt", checkpoint.path.name]
+    python, script, *others = shlex.split(options)
+    return shlex.join([python, script, *which, *others])

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from utils import options
+from utils.command_line import command
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.registry import listing, unknown_score
 from utils.files import REPOSITORY
@@ -51,6 +52,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
             parser.error(reason)
     if args.K_sweep is not None and (not args.K_sweep or min(args.K_sweep) < 1):
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
+    args.command = command(parser, args, first={})
     args.positive = args.positive.upper()
     return args, options.choose_device(parser, args)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
+from utils.command_line import command
 from utils.files import REPOSITORY
 from utils.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
 from utils.training.key_arguments import key_arguments
@@ -40,6 +41,16 @@ def run_name(
     ]
     name = "_".join([method, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
     return re.sub(r"[^\w.,-]+", "-", name)
+
+
+def name_run(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str
+) -> None:
+    """Set args.name where the command line gives none, and args.command, which repeats the run elsewhere."""
+    usual = run_name(parser, args, settings, method)
+    args.name = args.name or usual
+    first = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
+    args.command = command(parser, args, settings, first=first)
 
 
 PAPER = "default: the paper's for the ID set"

@@ -1,0 +1,69 @@
+"""The command that is recorded with a run gives the same arguments again, and names no place of one machine."""
+
+import json
+import shlex
+import sys
+
+import pytest
+import torch
+
+import train_cider
+import train_vos
+from models.cider import CIDERNet
+from utils.training.checkpoint import official_format, save
+from utils.training.key_arguments import key_arguments
+
+
+def parsed(monkeypatch, script, *options):
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/{script.__name__}.py", *options])
+    return script.parse_arguments()[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        (train_cider, ""),
+        (train_cider, "--in-dataset CIFAR-10 --epochs 20 --width 16 --warm --no-cosine --lr_decay_epochs 5,10"),
+        (train_cider, "--in-dataset CIFAR-10 --loss ce --cosine --channels-last --amp bf16 --device cpu --trial 3"),
+        (train_cider, "--in-dataset CIFAR-100 --proto_m=0.9 --w 2 --name mine --seed 9"),
+        (train_vos, "--in-dataset CIFAR-10 --model resnet18 --width 16 --loss_weight 0"),
+        (train_vos, "--in-dataset digits --start_epoch 3 --feat_dim 8"),
+    ],
+)
+def test_the_recorded_command_repeats_the_run(script, options, monkeypatch):
+    given = parsed(monkeypatch, script, *options.split())
+    python, name, *words = shlex.split(given.command)
+    assert (python, name) == ("python", f"{script.__name__}.py")
+    again = parsed(monkeypatch, script, *words)
+    assert key_arguments(vars(again)) == key_arguments(vars(given))
+    for free in ("name", "amp", "channels_last", "device", "command"):
+        assert getattr(again, free) == getattr(given, free)
+
+
+def test_what_is_the_default_and_where_things_lie_is_left_out(monkeypatch):
+    options = "--in-dataset CIFAR-10 --epochs 500 --checkpoints /a --id_loc /b --seed 5"
+    given = parsed(monkeypatch, train_cider, *options.split())
+    assert given.command == "python train_cider.py --in-dataset CIFAR-10 --seed 5"
+
+
+TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cider.py --in-dataset digits --name mine"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "which"),
+    [(TRAINED, "--in-dataset digits --name mine --epoch 3"), ({}, "--in-dataset digits --ckpt c.pth.tar")],
+)
+def test_an_evaluation_records_both_commands(trained, which, tmp_path, run_eval):
+    """That of a run of this repository names the run, that of any other file names the file."""
+    torch.manual_seed(0)
+    model = CIDERNet(num_classes=6, width=4)
+    content = official_format(model, None, method="supcon", epoch=3, args=trained, class_names=tuple("012345"))
+    save(content, tmp_path / "c.pth.tar")
+    status, _, error = run_eval(
+        *("--ckpt", tmp_path / "c.pth.tar", "--in-dataset", "digits", "--score", "knn", "ssd", "--positive", "ood"),
+        *("--no-plots", "--no-cache", "--out", tmp_path / "out"),
+    )
+    assert status == 0, error
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["commands"]
+    assert found["train"] == trained.get("command")
+    assert found["evaluate"] == f"python eval_cider.py {which} --score knn ssd --positive ood --device cpu"

@@ -104,6 +104,11 @@ class VOSNet(nn.Module):
         """Energy weights and logistic head, which get a gradient from virtual outliers only; none without them."""
         return [self.energy, *self.logistic.parameters()] if self.config["uncertainty"] else []
 
+    def forget_uncertainty(self) -> None:
+        """Drop energy weights and logistic head, as after a training that ended before its first virtual outlier."""
+        self.energy = self.logistic = None
+        self.config["uncertainty"] = False
+
     def train(self, mode: bool = True) -> "VOSNet":
         """Set train or eval mode; what is frozen stays in eval mode, so that its batch-norm statistics stay, too."""
         super().train(mode)

@@ -177,6 +177,20 @@ def test_small_classes_are_said_and_the_baseline_has_no_untrained_numbers(tmp_pa
     assert found.method == "ce" and found.model.energy is None
 
 
+def test_what_no_outlier_has_trained_yet_gives_no_score(tmp_path: Path, run_eval) -> None:
+    options = ("--epochs", "2", "--start_epoch", "1", "--save-epoch", "1")
+    assert train_in_process(tmp_path, *options)[0] == 0
+    early, late = (tmp_path / "digits" / "run" / f"checkpoint_{epoch}.pth.tar" for epoch in (1, 2))
+    assert checkpoint.load_checkpoint(early).model.energy is None
+    assert checkpoint.load_checkpoint(late).model.energy is not None
+    short = ("--ood-sets", "uniform-noise", "--no-plots", "--out", tmp_path / "out")
+    for score in ("logistic", "sigmoid-energy"):
+        status, _, error = run_eval("--ckpt", early, "--score", score, *short)
+        assert status == 1 and "saved before the first virtual outlier" in error
+    assert run_eval("--ckpt", early, "--score", "energy", *short)[0] == 0
+    assert run_eval("--ckpt", late, "--score", "logistic", *short)[0] == 0
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_official_files_are_recognised(tmp_path: Path, prefix: str) -> None:
     weights = official_wrn()

@@ -55,6 +55,11 @@ def on_cpu(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: values.cpu() for name, values in outputs.items() if name in ("logits", "logits2")}
 
 
+# Why a checkpoint of VOS may lack what VOS trains.
+UNTRAINED_ENERGY = (
+    "it was saved before the first virtual outlier, which trains them (--start_epoch), "
+    "or comes from code that does not save them"
+)
 LOGIT_SCORES = ("energy", "msp", "sigmoid-energy", "logistic", "discrepancy")
 
 
@@ -83,7 +88,8 @@ def logit_score(name: str, model: nn.Module, *, classifier_is_trained: bool) -> 
     energy, logistic = getattr(model, "energy", None), getattr(model, "logistic", None)
     if energy is None or logistic is None:
         raise UserError(
-            f"--score {name} needs the energy weights that VOS trains, which this checkpoint does not have\n"
+            f"--score {name} needs the energy weights that VOS trains, which this checkpoint does not have: "
+            f"{UNTRAINED_ENERGY}\n"
             "  do         : use --score energy, the test score of the paper"
         )
     energy = energy.detach().cpu()

@@ -1,6 +1,7 @@
 """All scores by name. A new score is one entry in own_scores.py; a detector of pytorch-ood is one line there."""
 
 from utils.errors import UserError
+from utils.evaluation.logit_scores import UNTRAINED_ENERGY
 from utils.evaluation.own_scores import OWN_SCORES
 from utils.evaluation.pytorch_ood_scores import NOT_OFFERED, PYTORCH_OOD_SCORES
 from utils.evaluation.score_parts import NEEDS, Ingredients, Score
@@ -29,6 +30,8 @@ def refusal(name: str, given: Ingredients, method: str) -> str | None:
     reason = f"needs {NEEDS[missing[0]]}, which this {method} checkpoint does not have"
     if missing[0] == "classifier":
         reason += f": {method} leaves fc as it was drawn"
+    if missing[0] == "energy weights" and method == "VOS":
+        reason += f": {UNTRAINED_ENERGY}"
     return reason
 
 

@@ -162,10 +162,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
         network = content.get("network") or _recognised(weights)
         model = _rebuild(network, weights, content.get("model_config"))
+        epoch = int(content.get("epoch", 0))
+        if network == "VOSNet" and epoch <= content.get("args", {}).get("start_epoch", -1):
+            model.forget_uncertainty()
         return Checkpoint(
             model=model,
             method=str(content.get("method", OFFICIAL_METHODS[network])),
-            epoch=int(content.get("epoch", 0)),
+            epoch=epoch,
             prototypes=_prototypes(content, model.config),
             path=path,
             sha256=file_sha256(path),

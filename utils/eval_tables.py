@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from utils.eval_inputs import OODSets
+from utils.eval_scored import MARKS, footnote, unlabelled_of, whole_name
 from utils.evaluation.evaluation import Evaluation, ScoreResult
 from utils.evaluation.tables import Row, Table
 from utils.training.checkpoint import Checkpoint
@@ -25,7 +26,12 @@ ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 def make_tables(
     checkpoint: Checkpoint, id_name: str, ood: OODSets, evaluation: Evaluation, *, positive: str, notes: Sequence[str]
 ) -> list[Table]:
-    """A table per score; what is true of the checkpoint stands below each, with `notes` at the end."""
+    """A table per score; what is true of the checkpoint stands below each, with `notes` at the end.
+
+    A method that saw unlabelled OOD images has a mark, and so has each set that it saw some of.
+    """
+    unlabelled = unlabelled_of(checkpoint)
+    mark = MARKS[unlabelled["mode"]] if unlabelled else ""
     config = checkpoint.model.config
     arch = config["arch"]
     for name, shown in ARCH_NAMES.items():
@@ -43,11 +49,13 @@ def make_tables(
             id_set=id_name,
             score=result.shown,
             epoch=checkpoint.epoch,
-            rows=_rows(result, ood),
+            rows=_rows(result, ood, mark, unlabelled["ood"] if unlabelled else ()),
             missing=ood.missing,
             notes=common,
             score_notes=threshold_lines(result),
             positive=positive,
+            mark=mark,
+            footnote=footnote(unlabelled) if unlabelled else "",
         )
         for result in evaluation.results
     ]
@@ -68,7 +76,8 @@ def sweep_tables(table: Table, sweep: dict[int, dict[str, dict[str, float]]]) ->
     ]
 
 
-def _rows(result: ScoreResult, ood: OODSets) -> list[Row]:
+def _rows(result: ScoreResult, ood: OODSets, mark: str, seen: Sequence[str]) -> list[Row]:
+    """A row for each OOD set, with the mark where the training has seen a part of it."""
     return [
         Row(
             name=name,
@@ -77,6 +86,7 @@ def _rows(result: ScoreResult, ood: OODSets) -> list[Row]:
             official=name in ood.in_table,
             group=ood.groups[name],
             samples=None if result.samples is None else result.samples[name],
+            mark=mark if whole_name(name) in seen else "",
         )
         for name, metrics in result.ood_metrics.items()
     ]

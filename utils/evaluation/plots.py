@@ -62,6 +62,30 @@ def angle_histograms(
         save_figure(figure, path)
 
 
+def discrepancy_histograms(
+    path: Path, id_scores: np.ndarray, ood_scores: dict[str, np.ndarray], num_classes: int, *, subtitles: dict[str, str]
+) -> None:
+    """Distribution of the L1 distance between the two heads of MCD, ID against each OOD set, one panel a set.
+
+    ID should lie near 0 and OOD near 2 - 2/C, the distance of a flat output from a sure one, where a line stands.
+
+    Args:
+        path: of the figure, without suffix.    id_scores, ood_scores: minus the distances, as scores are.
+        subtitles: a second title line per set.
+    """
+    ideal = 2 - 2 / num_classes
+    label = f"2 \N{MINUS SIGN} 2/C = {ideal:.2f}, what OOD is trained for"
+    line = Line2D([], [], color="black", linestyle=":", linewidth=1, label=label)
+    distances = {name: -scores for name, scores in ood_scores.items()}
+    with rc_context(STYLE):
+        figure, panels = _histograms(
+            -id_scores, distances, (0, 2), "L1 distance between the outputs of the two heads", subtitles, [line]
+        )
+        for axes in panels:
+            axes.axvline(ideal, color="black", linestyle=":", linewidth=1)
+        save_figure(figure, path)
+
+
 def metrics_over_k(path: Path, sweep: dict[int, dict[str, dict[str, float]]], used: int) -> None:
     """FPR95 and AUROC of the KNN score against K, a curve per OOD set.
 

@@ -116,10 +116,18 @@ def draw(
 ) -> list[Path]:
     """Draw histograms and ROC curves of the first score, angles, features and prototypes; returns the PNGs' paths.
 
+    The discrepancy of MCD has a figure of its own besides.
+
     Args:
         prototypes: of the head's space, or None.    projection: of the features: "pca", "tsne" or "none".
     """
     drawn = _draw_score(folder, evaluation.results[0])
+    for result in evaluation.results:
+        if result.name == "discrepancy":
+            drawn.append(folder / "discrepancy")
+            plots.discrepancy_histograms(
+                drawn[-1], result.id_scores, result.ood_scores, len(class_names), subtitles=_subtitles(result)
+            )
     drawn.append(folder / "angles")
     others = {name: angles for name, angles in evaluation.angles.items() if name != ID_TEST}
     plots.angle_histograms(drawn[-1], evaluation.angles[ID_TEST], others, evaluation.separability)
@@ -138,18 +146,21 @@ def draw(
 
 
 def _draw_score(folder: Path, result: ScoreResult) -> list[Path]:
-    metrics = result.ood_metrics
     plots.score_histograms(
         folder / "histograms",
         result.id_scores,
         result.ood_scores,
         result.threshold,
         label=f"{result.shown} score, {tables.ORIENTATION}",
-        subtitles={
-            name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
-            for name, found in metrics.items()
-        },
+        subtitles=_subtitles(result),
     )
-    aurocs = {name: found["auroc"] for name, found in metrics.items()}
+    aurocs = {name: found["auroc"] for name, found in result.ood_metrics.items()}
     plots.roc_curves(folder / "roc", result.id_scores, result.ood_scores, aurocs)
     return [folder / "histograms", folder / "roc"]
+
+
+def _subtitles(result: ScoreResult) -> dict[str, str]:
+    return {
+        name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
+        for name, found in result.ood_metrics.items()
+    }

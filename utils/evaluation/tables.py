@@ -25,6 +25,7 @@ class Row:
         official: whether it is a whole set of the official table.
         group: "near", "far" or "", as the benchmark divides its sets.
         samples: metric -> (R,) values of bootstrap resamples, or None.
+        mark: of a footnote of the table, as in "†"; "" for none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Row:
     official: bool
     group: str = ""
     samples: dict[str, np.ndarray] | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Table:
 
     method, arch, id_set, score, epoch: what the heading states, as shown; score includes K, as in "KNN (K=100)".
     notes: on the checkpoint.    score_notes: on this score.    positive: "ID" or "OOD".
+    mark, footnote: behind the method, and the line that begins with it and explains it; "" for none.
     """
 
     method: str
@@ -73,6 +76,13 @@ class Table:
     notes: Sequence[str] = ()
     score_notes: Sequence[str] = ()
     positive: str = "ID"
+    mark: str = ""
+    footnote: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What was trained on what."""
+        return f"{marked(self.method, self.mark)}  {self.arch}  {self.id_set}"
 
     @property
     def mean_rows(self) -> list[Row]:
@@ -105,7 +115,7 @@ class Table:
             lines.append(f"not in the mean: {', '.join(left_out)}")
         for mean in self.means[1:]:
             lines.append(f"{mean.label}: {', '.join(row.name for row in mean.rows)}")
-        return lines + list(self.notes)
+        return [*lines, *([self.footnote] if self.footnote else []), *self.notes]
 
 
 def to_text(*tables: Table) -> str:
@@ -135,17 +145,32 @@ def to_csv(*tables: Table) -> str:
     head = "method arch id_set score orientation epoch positive ood_set images in_mean".split()
     writer.writerow([*head, *(f"{metric}_percent" for metric in METRICS), *ends, "note"])
     for table in tables:
-        same = [table.method, table.arch, table.id_set, table.score, ORIENTATION, table.epoch, table.positive]
+        same = [
+            marked(table.method, table.mark),
+            table.arch,
+            table.id_set,
+            table.score,
+            ORIENTATION,
+            table.epoch,
+            table.positive,
+        ]
         for row in table.rows:
             counted = "yes" if row in table.mean_rows else "no"
-            writer.writerow([*same, row.name, row.images, counted, *_numbers(row, with_intervals), ""])
+            cells = [marked(row.name, row.mark), row.images, counted, *_numbers(row, with_intervals), table.footnote]
+            writer.writerow([*same, *cells])
         for mean in table.means:
             over = f"mean over: {', '.join(row.name for row in mean.rows)}"
+            over += f"; {table.footnote}" if table.footnote else ""
             writer.writerow([*same, mean.label, "", "", *_numbers(mean, with_intervals), over])
         for missing in table.missing:
             nothing = [""] * (len(METRICS) + len(ends))
             writer.writerow([*same, missing.name, "", "no", *nothing, f"missing: {one_line(missing.reason)}"])
     return stream.getvalue()
+
+
+def marked(name: str, mark: str) -> str:
+    """A name with the mark of its footnote, if it has one."""
+    return f"{name} {mark}" if mark else name
 
 
 FORMATS = {"txt": to_text, "md": to_markdown, "tex": to_latex, "csv": to_csv}
@@ -157,14 +182,13 @@ def _grid(tables: Sequence[Table]) -> Grid:
 
 def _one_score(table: Table) -> Grid:
     """A line per OOD set, a column per metric, with intervals where there are some."""
-    body = [[row.name, str(row.images), *_cells(row)] for row in table.rows]
+    body = [[marked(row.name, row.mark), str(row.images), *_cells(row)] for row in table.rows]
     body += [[mean.label, "", *_cells(mean)] for mean in table.means]
     footer = [*table.footer, *table.score_notes]
     if table.rows[0].samples is not None:
         footer.append(f"in brackets: {_interval_note(table)}")
     return Grid(
-        f"{table.method}  {table.arch}  {table.id_set}   score: {table.score}, {ORIENTATION}   epoch {table.epoch}   "
-        f"{POSITIVE[table.positive]}",
+        f"{table.heading}   score: {table.score}, {ORIENTATION}   epoch {table.epoch}   {POSITIVE[table.positive]}",
         ["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)],
         body,
         footer,
@@ -183,9 +207,9 @@ def _side_by_side(tables: Sequence[Table]) -> Grid:
     files = "AUPR-In, AUPR-Out" + (" and 95 % bootstrap intervals" if first.rows[0].samples is not None else "")
     footer = [*first.footer, *(f"{table.score}: {note}" for table in tables for note in table.score_notes)]
     return Grid(
-        f"{first.method}  {first.arch}  {first.id_set}   FPR95 ↓ / AUROC ↑ of scores, {ORIENTATION}   "
+        f"{first.heading}   FPR95 ↓ / AUROC ↑ of scores, {ORIENTATION}   "
         f"epoch {first.epoch}   {POSITIVE[first.positive]}",
-        ["score", *(part.name for part in first.rows), *(mean.label for mean in first.means)],
+        ["score", *(marked(row.name, row.mark) for row in first.rows), *(mean.label for mean in first.means)],
         body,
         [*footer, f"{files} of each score: in the .csv file"],
         first.missing,

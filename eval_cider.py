@@ -1,4 +1,4 @@
-"""Evaluate a CIDER or VOS checkpoint, of this repository or of the official code: scores, metrics, tables, plots.
+"""Evaluate a CIDER, VOS or MCD checkpoint, of this repository or of the official code: scores, metrics, tables, plots.
 
     python eval_cider.py --in-dataset digits --name demo                     the last checkpoint of a run
     python eval_cider.py --in-dataset CIFAR-10 --name ckpt_c10 --epoch 500   checkpoints/CIFAR-10/ckpt_c10/
@@ -6,7 +6,8 @@
     python eval_cider.py --name demo --score knn maha++ ssd --bootstrap      several scores, with intervals
 
 Larger scores = more in-distribution, and ID is the positive class. CIDER is scored by minus the squared distance to the
-K-th nearest ID training image, on L2-normalised penultimate features; VOS by minus the energy of its logits.
+K-th nearest ID training image, on L2-normalised penultimate features; VOS by minus the energy of its logits; MCD
+(maximum classifier discrepancy, not Monte-Carlo dropout) by minus the L1 distance between the outputs of its two heads.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from utils.errors import UserError, run_script
 from utils.eval_inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
 from utils.eval_options import parse_arguments
 from utils.eval_probe import augmented_batches, probe_accuracy
+from utils.eval_scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
 from utils.eval_tables import METHOD_NAMES, NOISE, chosen_k_line, make_tables, sweep_tables
 from utils.evaluation import plots, report, tables
 from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, normalised_space, unit_penultimate
@@ -141,10 +143,12 @@ def write(
     found: list[tables.Table],
     sweep: dict[int, dict[str, dict[str, float]]],
     k: int,
+    scored: dict[str, Any] | None,
 ) -> None:
     """Everything that is left in the folder of the evaluation."""
     out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
     facts = about(checkpoint, data, vars(args), environment())
+    facts |= {"unlabelled": unlabelled_of(checkpoint), "scored": scored}
     if sweep:
         facts["k_sweep"] = sweep
     try:
@@ -174,6 +178,9 @@ def evaluate_checkpoint(
     args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets
 ) -> None:
     """Extract, score, print and write."""
+    lists = scored_lists(checkpoint, args.scored)
+    scored = what_is_scored(ood, lists, args.scored)
+    data, ood = narrowed(data, ood, lists)
     given = ingredients(checkpoint, data, 1, device, args.workers)
     scores = chosen(args, checkpoint, given)
     features_of = extractor(args, device, checkpoint, data)
@@ -181,6 +188,7 @@ def evaluate_checkpoint(
     train, test = features_of(data.train), features_of(data.test)
     space = normalised_space(train, test, others, len(data.class_names), device)
     k, notes = neighbour(args, data, ood, space, features_of)
+    notes = [*([scored_note(scored)] if scored else []), *notes]
     evaluation = evaluate(
         train,
         test,
@@ -204,7 +212,7 @@ def evaluate_checkpoint(
         id_rows, ood_rows = space.features[ID_TEST], {name: space.features[name] for name in others}
         sweep = sweep_k(space.bank, id_rows, ood_rows, args.K_sweep, positive=args.positive)
         print(tables.to_text(*sweep_tables(found[0], sweep)))
-    write(args, checkpoint, data, evaluation, found, sweep, k)
+    write(args, checkpoint, data, evaluation, found, sweep, k, scored)
 
 
 def main() -> None:
@@ -215,7 +223,7 @@ def main() -> None:
     checkpoint = load_checkpoint(path)
     data = load_id_data(checkpoint, args.in_dataset, args.id_loc, image_size=args.image_size, download=args.download)
     check_neighbours(args, data)
-    ood = load_ood_sets(data, args.ood_sets, args.ood_loc, seed=args.seed)
+    ood = load_ood_sets(data, args.ood_sets or usual_ood_sets(checkpoint, data.name), args.ood_loc, seed=args.seed)
     for note in (*data.notes, *(f"{name}: {note}" for name, images in ood.images.items() for note in images.notes)):
         print(f"note: {note}", file=sys.stderr)
     evaluate_checkpoint(args, device, checkpoint, data, ood)

@@ -28,7 +28,16 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
         "--ood-sets",
         nargs="+",
         metavar="SET",
-        help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table)",
+        help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table, and before them "
+        "those in the unlabelled mix of MCD)",
+    )
+    ood.add_argument(
+        "--scored",
+        type=Path,
+        metavar="FILE",
+        help="score only the images of ID test, and of the OOD sets that are named there, which this split.json of "
+        "train_mcd.py lists; so other methods are compared with MCD on the same images (default: all, and for an MCD "
+        "checkpoint those of its own lists)",
     )
     _add_score_options(parser)
     _add_output_options(parser)
@@ -78,8 +87,8 @@ def _add_score_options(parser: options.OptionParser) -> None:
         nargs="+",
         metavar="NAME",
         help="one or several, which then stand side by side; `all` is every one that the checkpoint can "
-        "give. Plots show the first (default: energy for the networks of train_vos.py, as in its "
-        "paper; else knn)",
+        "give. Plots show the first (default: energy for the networks of train_vos.py and discrepancy for "
+        "those of train_mcd.py, as in their papers; else knn)",
     )
     group.add_argument("--list-scores", action=_ListScores, help="print every score, what it needs, its paper; and end")
     group.add_argument(

@@ -58,6 +58,11 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
         "--temp", type=options.positive_float, default=0.1, help="temperature of the losses (default: 0.1)"
     )
     method.add_argument(
+        "--no-dispersion",
+        action="store_true",
+        help="train with w * L_comp alone, the paper's ablation: nothing but chance then keeps prototypes apart",
+    )
+    method.add_argument(
         "--prototypes",
         choices=("ema", "learnable"),
         default="ema",
@@ -90,6 +95,8 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     args = parser.parse_args(command_line)
     train_options.fill_in(args, cider_settings(args.in_dataset, args.loss))
     train_options.check_training(parser, args)
+    if args.no_dispersion and args.loss != "cider":
+        parser.error(f"--no-dispersion is about the two terms of --loss cider, not about {args.loss}")
     if args.proto_m == 1:
         parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
     settings = cider_settings(args.in_dataset, args.loss)
@@ -131,8 +138,10 @@ class Classifier(nn.Module):
         return self.model.logits(images)
 
 
-def cider_method(embed: nn.Module, prototypes: Prototypes, *, w: float, temperature: float) -> Method:
-    """One step of CIDER: L = L_dis + w * L_comp (paper, eq. 5 to 8)."""
+def cider_method(
+    embed: nn.Module, prototypes: Prototypes, *, w: float, temperature: float, with_dispersion: bool = True
+) -> Method:
+    """One step of CIDER: L = L_dis + w * L_comp (paper, eq. 5 to 8), or w * L_comp without dispersion."""
     compactness, dispersion = CompLoss(temperature), DisLoss(temperature, temperature)
 
     def losses(batch: Batch) -> Iterator[Losses]:
@@ -146,7 +155,7 @@ def cider_method(embed: nn.Module, prototypes: Prototypes, *, w: float, temperat
         dis, comp = dispersion(mu), compactness(z, targets, y)
         own = (z.detach() * mu.detach()[y]).sum(1).mean()
         yield {
-            "loss": dis + w * comp,
+            "loss": dis + w * comp if with_dispersion else w * comp,
             "loss/dis": dis,
             "loss/comp": comp,
             "cosine/own-prototype": own,
@@ -247,7 +256,9 @@ def train(run: TrainRun) -> None:
     of_the_moment = partial(unit_rows, prototypes)
     run.fit(
         model,
-        cider_method(run.wrap(model), prototypes, w=args.w, temperature=args.temp),
+        cider_method(
+            run.wrap(model), prototypes, w=args.w, temperature=args.temp, with_dispersion=not args.no_dispersion
+        ),
         batches,
         name="cider",
         others={"prototypes": prototypes},

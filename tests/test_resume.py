@@ -186,6 +186,16 @@ def test_other_arguments_are_listed(half_way):
     assert saved_position(half_way) == (2, 0)
 
 
+def test_a_switch_that_an_older_version_did_not_have_was_off(reference, half_way):
+    last = folder(half_way) / "last.pt"
+    state = checkpoint.load(last)
+    assert state["args"].pop("no_dispersion") is False
+    checkpoint.save(state, last)
+    outcome = run(half_way, "--no-dispersion")
+    assert outcome.status == 1 and "--no-dispersion: None in the saved state, True now" in outcome.err
+    assert_finishes_like(reference, half_way)
+
+
 def test_a_missing_or_foreign_file_to_resume_is_an_error(reference, tmp_path):
     missing = run(tmp_path, "--resume", str(tmp_path / "nowhere.pt"))
     assert missing.status == 1 and f"looked for : {tmp_path / 'nowhere.pt'}" in missing.err

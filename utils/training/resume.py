@@ -28,7 +28,7 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
     state = _auto_state(folder) if resume == "auto" else _load(Path(resume))
     if state is None:
         return None
-    saved, given = key_arguments(state["args"]), key_arguments(args)
+    saved, given = _stated(state["args"]), _stated(args)
     differences = [
         f"--{key.replace('_', '-')}: {saved.get(key)} in the saved state, {given.get(key)} now"
         for key in sorted(saved.keys() | given.keys())
@@ -41,6 +41,11 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
             "  go on with : the same arguments, another --name or --trial, or --resume none to overwrite it"
         )
     return state
+
+
+def _stated(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that make a run, but for switches that are off: an older version may not have known them."""
+    return {key: value for key, value in key_arguments(args).items() if value is not False}
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""One training step of CIDER against the paper's loss: with and without dispersion, EMA and learnable prototypes."""
+
+from collections import namedtuple
+
+import pytest
+import torch
+from torch import nn
+
+from train_cider import cider_method, parse_arguments
+from utils.prototypes import EMAPrototypes, LearnablePrototypes
+
+Batch = namedtuple("Batch", "images labels size")
+CLASSES, DIM, IMAGES, W, TEMPERATURE = 4, 6, 8, 2.0, 0.1
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(2 * IMAGES, 3, generator=draw).double()
+    return Batch(images, torch.randint(CLASSES, (IMAGES,), generator=draw), IMAGES)
+
+
+class Embed(nn.Module):
+    """A linear map onto the sphere in place of the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, DIM, generator=torch.Generator().manual_seed(1)).double())
+
+    def forward(self, x):
+        return nn.functional.normalize(x @ self.weight, dim=1)
+
+
+def make_prototypes(kind):
+    rows = nn.functional.normalize(torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(2)).double())
+    made = EMAPrototypes(CLASSES, DIM, 0.9) if kind == "ema" else LearnablePrototypes(CLASSES, DIM)
+    made.double()
+    with torch.no_grad():
+        made.prototypes.copy_(rows)
+    return made
+
+
+def terms(kind, embed, batch):
+    """L_dis and L_comp by explicit loops, in the order of the paper: the prototypes are updated first."""
+    labels = [*batch.labels.tolist()] * 2
+    z, made = embed(batch.images), make_prototypes(kind)
+    mu = [nn.functional.normalize(row, dim=0) for row in made.prototypes]
+    if kind == "ema":
+        for row, label in zip(z, labels, strict=True):
+            mu[label] = nn.functional.normalize(0.9 * mu[label] + 0.1 * row, dim=0)
+    dis = comp = 0
+    for i in range(CLASSES):
+        others = [(mu[i] @ mu[j] / TEMPERATURE).exp() for j in range(CLASSES) if j != i]
+        dis = dis + (sum(others) / (CLASSES - 1)).log() / CLASSES
+    targets = [each.detach() if kind == "ema" else each for each in mu]
+    for row, label in zip(z, labels, strict=True):
+        exponents = [(row @ target / TEMPERATURE).exp() for target in targets]
+        comp = comp - (exponents[label] / sum(exponents)).log() / len(labels)
+    return dis, TEMPERATURE / 0.07 * comp, made
+
+
+@pytest.mark.parametrize("kind", ["ema", "learnable"])
+@pytest.mark.parametrize("with_dispersion", [True, False])
+def test_loss_and_gradient_are_those_of_the_terms_that_count(batch, kind, with_dispersion):
+    embed, prototypes = Embed(), make_prototypes(kind)
+    method = cider_method(embed, prototypes, w=W, temperature=TEMPERATURE, with_dispersion=with_dispersion)
+    found = next(iter(method(batch)))
+    found["loss"].backward()
+    same = Embed()
+    dis, comp, loop_prototypes = terms(kind, same, batch)
+    expected = W * comp + (dis if with_dispersion else 0)
+    expected.backward()
+    torch.testing.assert_close(found["loss"], expected)
+    torch.testing.assert_close(found["loss/dis"], dis)  # is logged, whether or not it counts
+    torch.testing.assert_close(embed.weight.grad, same.weight.grad)
+    if kind == "learnable":
+        torch.testing.assert_close(prototypes.prototypes.grad, loop_prototypes.prototypes.grad)
+
+
+def test_the_switch_names_the_run_and_belongs_to_cider(capsys):
+    args, _ = parse_arguments(["--no-dispersion", "--device", "cpu"])
+    assert args.no_dispersion and "no-dispersion" in args.name
+    assert "no-dispersion" not in parse_arguments(["--device", "cpu"])[0].name
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(["--no-dispersion", "--loss", "supcon", "--device", "cpu"])
+    assert ended.value.code == 2 and "not about supcon" in capsys.readouterr().err

@@ -268,7 +268,8 @@ def test_who_saw_unlabelled_data_is_marked_in_every_format():
         [row(method="MCD", score="discrepancy", K="", unlabelled=mode) for mode in ("transductive", "inductive")]
     )
     grid = by_method(groups)
-    for text in (as_text(grid), as_markdown(grid), as_latex(grid)):
+    latex = as_latex(grid).replace(r"$\dagger$", "†").replace(r"$\ddagger$", "‡")
+    for text in (as_text(grid), as_markdown(grid), latex):
         assert "MCD (discrepancy) †" in text and "MCD (discrepancy) ‡" in text
         assert "(transductive)" in text and "(inductive)" in text
 

@@ -68,6 +68,8 @@ def by_method(
             cells = [_compared(line.cells.get(name, {}), group.cells.get(name, {}), metrics) for name in columns]
             body.append([f"  published: {_origin(line)}{_marked(line, marks)}", _runs(line), *cells, *[""] * len(run)])
     head = ["method", "runs", *columns, *(COLUMN_NAMES[name] for name in embedding)]
+    if not any(group.runs for group in groups):  # no source says it
+        head, *body = [[cells[0], *cells[2:]] for cells in (head, *body)]
     compared = any(lines for _, lines in pairs)
     return Grid(_heading(groups, metrics), head, body, [*_notes(groups, columns, marks, compared)])
 
@@ -106,11 +108,12 @@ def _name(facts: Mapping[str, str]) -> str:
 
 def _details(facts: Mapping[str, str], differing: Iterable[str]) -> list[str]:
     if "variant" in facts:
-        return [facts["variant"]] if facts["variant"] else []
-    found = [facts["method"]] if _name(facts) != facts["method"] else [facts["score"]]
-    if facts["K"]:
-        found.append(f"K={facts['K']}")
-    return found + [_fact(name, facts) for name in differing]
+        found = [facts["variant"]]
+    else:
+        found = [facts["method"] if _name(facts) != facts["method"] else facts["score"]]
+        found += [f"K={facts['K']}"] if facts["K"] else []
+    found += [_fact(name, facts) for name in differing if facts.get(name)]
+    return [detail for detail in found if detail]
 
 
 def _fact(name: str, facts: Mapping[str, str]) -> str:
@@ -195,7 +198,8 @@ def _marked(group: Group, marks: list[str], other_setup: Sequence[Group] = ()) -
 def _notes(groups: Sequence[Group], columns: Sequence[str], marks: Sequence[str], compared: bool) -> Iterable[str]:
     """Footer: what ±, brackets, marks and names of sets mean."""
     if any(spread.std is not None for group in groups for cell in group.cells.values() for spread in cell.values()):
-        yield "±: sample standard deviation over the runs"
+        ours = "trained_with" in groups[0].facts
+        yield f"±: {'sample standard deviation over the runs' if ours else 'as published'}"
     if compared:
         yield "in brackets: ours minus the published number"
     for name in MARKS:

@@ -121,6 +121,8 @@ METRICS = {
                 "sync_bn": True,
             },
             **{"image_size": None, "pretrained": False, "lr_decay_epochs": [10, 20], "checkpoints": "/x", "name": "y"},
+            **{"weights": "/home/me/resnet 34.pth", "ood": ["digits-6-9", "mine=/home/me/photos"]},
+            **{"start_weights": 64 * "a", "split_lists": 64 * "b", "unlabelled": "transductive"},
         },
     },
     "id_train_images": 10_000,
@@ -139,7 +141,9 @@ def test_a_metrics_json_becomes_rows(tmp_path):
     assert (first["dispersion"], first["compactness"]) == ("63.2", "13.1")
     assert (first["separability"], second["separability"]) == ("20.0", "")
     assert (first["unlabelled"], first["experiment"], first["id_images"]) == ("transductive", "mine", "9000")
-    assert first["trained_with"] == "cosine=True lr_decay_epochs=10,20 w=2.0"
+    assert first["trained_with"] == (
+        "cosine=True lr_decay_epochs=10,20 ood=digits-6-9,mine=photos split_lists=bbbbbbbbbbbb w=2.0 weights=resnet-34.pth"
+    )
     assert first["command"] == "python train_mcd.py --seed 5 && python eval_cider.py --name y"
     rows.write([first, second], tmp_path / "rows.csv")
 

@@ -104,8 +104,8 @@ def check(row: Mapping[str, str], where: str) -> None:
         number(row[name], name, where)
     if row["positive"] not in ("ID", "OOD"):
         raise UserError(f"{where}: positive is {row['positive']}, not ID or OOD")
-    if row["unlabelled"] not in ("", "transductive", "inductive"):
-        raise UserError(f"{where}: unlabelled is {row['unlabelled']}, not transductive, inductive or empty")
+    if row["unlabelled"] not in ("", "transductive", "inductive", "unknown"):
+        raise UserError(f"{where}: unlabelled is {row['unlabelled']}, not transductive, inductive, unknown or empty")
     check_ood_name(row["ood"], int(row["images"]), where)
 
 
@@ -206,9 +206,11 @@ def _common(found: Mapping[str, Any]) -> Row:
     }
 
 
-# Arguments that have a column of their own, or follow from one; `input` is what the network expects of an image.
+# Arguments that have a column of their own, follow from one, or are another one with each seed (MCD's weights at the
+# start of its fine-tuning, and the run they are from); `input` is what the network expects of an image.
 _ELSEWHERE = frozenset(
-    "seed trial in_dataset loss epochs limit_train model width train_images class_names input".split()
+    "seed trial in_dataset loss epochs limit_train model width train_images class_names input "
+    "unlabelled pretrain_name start_weights".split()
 )
 
 
@@ -223,8 +225,11 @@ def settings(trained: Mapping[str, Any]) -> str:
 
 
 def _setting(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return re.sub(r"\s+", "-", text)
+    if isinstance(value, list):
+        return ",".join(map(_setting, value))
+    # Of a path the name alone, which is not that of one machine; of a hash the beginning.
+    text = re.sub(r"[^=]*/", "", str(value))
+    return re.sub(r"\s+", "-", text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text)
 
 
 def _text(value: Any, digits: int | None = None) -> str:

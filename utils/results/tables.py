@@ -22,6 +22,7 @@ PAPER_NAMES = {
 MARKS = {
     "transductive": ("†", "saw the scored OOD images while it trained, unlabelled (transductive)"),
     "inductive": ("‡", "saw other images of these OOD sets while it trained, unlabelled (inductive)"),
+    "unknown": ("?", "saw unlabelled images while it trained, and its file does not say which"),
     "recalled": ("§", SOURCES["recalled"]),
     "average agrees": ("✓", "the mean of its cells, computed again, is the mean that is quoted"),
     "issue": ("¶", SOURCES["issue"]),

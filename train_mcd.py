@@ -41,6 +41,7 @@ from utils.training.best_weights import BestWeights
 from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import Losses, Method
 
+FACTS = ("start_weights", "split_lists")  # hashes in the saved state, which a resumed run must find again
 STEPS = 2  # optimisation steps a batch, over which the log takes its means
 
 
@@ -146,7 +147,7 @@ def facts(mix: Mix, model: MCDNet) -> dict[str, Any]:
     for name, value in sorted(model.state_dict().items()):
         weights.update(name.encode() + value.numpy().tobytes())
     lists = json.dumps(splits.as_plain(mix.split), sort_keys=True)
-    return {"start_weights": weights.hexdigest(), "split": hashlib.sha256(lists.encode()).hexdigest()}
+    return dict(zip(FACTS, (weights.hexdigest(), hashlib.sha256(lists.encode()).hexdigest()), strict=True))
 
 
 def choice_auroc(run: TrainRun, model: MCDNet, mix: Mix) -> float:
@@ -199,6 +200,8 @@ def finetune(run: TrainRun, model: MCDNet, mix: Mix) -> None:
         if best is not None:
             weights = best.network.state_dict()
             content["state_dict"] = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        # The hashes would make runs of several seeds look like runs with different settings.
+        content["args"] = {name: value for name, value in content["args"].items() if name not in FACTS}
         return {**content, "unlabelled": seen(mix, best, content["epoch"])}
 
     run.fit(
@@ -230,8 +233,7 @@ def announce(mix: Mix, batch_size: int) -> None:
 
 def main() -> None:
     """Pre-train, or find that done; then fine-tune."""
-    args, device = mcd_options.parse_arguments(__doc__, ARCHS)
-    first, second = mcd_options.pretraining_arguments(args), mcd_options.finetuning_arguments(args)
+    args, first, device = mcd_options.parse_arguments(__doc__, ARCHS)
     with processes(args, device) as device:
         data = load_data(args)
         if args.stage != "finetune":
@@ -243,9 +245,9 @@ def main() -> None:
             run.folder.close()  # other fine-tunings may look at it
         if args.stage == "pretrain":
             return
-        model = start_model(second, args.start or run_folder(first).checkpoint(first.epochs))
+        model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs))
         mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
-        run = TrainRun(second, device, data=data, facts=facts(mix, model))
+        run = TrainRun(args, device, data=data, facts=facts(mix, model))
         if run.finished:
             run.say_what_next()
         else:

@@ -1,13 +1,14 @@
 """The command line of train_mcd.py, and what it means for each of the two stages."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from utils import options, train_options
+from utils.command_line import HERE_ONLY, command
 from utils.data.splits import MODES, SMALLEST_CHOICE
 from utils.settings import mcd_settings
 
@@ -15,10 +16,18 @@ STAGES = ("both", "pretrain", "finetune")
 # Options that only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
 OF_FINETUNING = "stage start ood ood_loc unlabelled choice split_seed margin name resume".split()
 OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
+# How the learning rate of the pre-training falls; --cosine and so on are about the fine-tuning.
+SCHEDULE = {"cosine": False, "lr_decay_epochs": None, "lr_decay_rate": 0.1, "warmup": "none", "warmup_epochs": 1}
 
 
-def parse_arguments(description: str, models: Sequence[str]) -> tuple[argparse.Namespace, torch.device]:
-    """The command line, completed by the paper's settings and checked as far as that needs no data."""
+def parse_arguments(
+    description: str, models: Sequence[str]
+) -> tuple[argparse.Namespace, argparse.Namespace, torch.device]:
+    """The command line, completed by the paper's settings and checked as far as that needs no data.
+
+    Returns:
+        the arguments of the fine-tuning, among them --stage; those of the pre-training; the device.
+    """
     parser = options.OptionParser(description=description)
     train_options.add_data_options(parser)
     _add_mix_options(parser)
@@ -33,45 +42,48 @@ def parse_arguments(description: str, models: Sequence[str]) -> tuple[argparse.N
     train_options.fill_in(args, settings)
     _check(parser, args, named)
     train_options.check_training(parser, args)
-    first = pretraining_arguments(args)
-    usual = {name: value for name, value in vars(first).items() if name in ("cosine", "warmup", "lr_decay_epochs")}
-    usual = {**settings, **{name: settings.get(f"pretrain_{name}") for name in OF_PRETRAINING}, **usual}
-    args.pretrain_name = train_options.run_name(parser, first, usual, "mcd-pretrain")
-    second = finetuning_arguments(args)
-    args.name = args.name or train_options.run_name(
-        parser, second, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}"
-    )
-    return args, options.choose_device(parser, args)
+    first = _of_pretraining(parser, args, settings)
+    # The mode stands in every name, and the command has it where it is not the default.
+    usual = train_options.run_name(parser, args, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}")
+    args.name = args.name or usual
+    named_by = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
+    args.command = command(parser, args, settings, first=named_by)
+    return args, first, options.choose_device(parser, args)
 
 
-def pretraining_arguments(args: argparse.Namespace) -> argparse.Namespace:
-    """The arguments of the first stage, from which its run folder has its name: fine-tunings share it."""
-    own = {
+def _of_pretraining(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any]
+) -> argparse.Namespace:
+    """The arguments of the first stage, from which alone its run folder has its name: fine-tunings share it."""
+    fixed = {
+        # --resume none begins the last stage anew, not one that other runs may rest on.
+        "resume": args.resume if args.stage == "pretrain" else "auto",
+        "lr_decay_epochs": _decay_epochs(args.pretrain_epochs),
+        **{name: value for name, value in SCHEDULE.items() if name != "lr_decay_epochs"},
+    }
+    own = {name: getattr(args, f"pretrain_{name}") for name in OF_PRETRAINING}
+    shared = {
         name: value
         for name, value in vars(args).items()
         if name not in OF_FINETUNING and not name.startswith("pretrain_")
     }
-    own |= {name: getattr(args, f"pretrain_{name}") for name in OF_PRETRAINING}
-    epochs = own["epochs"] or 0
-    return argparse.Namespace(
-        **own
-        | {
-            "name": getattr(args, "pretrain_name", None),
-            # --resume none begins the last stage anew, not one that other runs may rest on.
-            "resume": args.resume if args.stage == "pretrain" else "auto",
-            "cosine": False,
-            "lr_decay_epochs": (epochs // 2, 3 * epochs // 4),  # after 150 and 225 of 300, as in the paper
-            "lr_decay_rate": 0.1,
-            "warmup": "none",
-        }
+    first = argparse.Namespace(**shared | own | fixed)
+    usual = {**settings, **fixed, **{name: settings[f"pretrain_{name}"] for name in OF_PRETRAINING}}
+    first.name = train_options.run_name(parser, first, usual, "mcd-pretrain")
+    asked = argparse.Namespace(**{**vars(args), "stage": "pretrain"})
+    first.command = command(
+        parser,
+        asked,
+        settings,
+        first={"in_dataset": args.in_dataset},
+        without=HERE_ONLY | {*OF_PRETRAINING, *OF_FINETUNING, *SCHEDULE} - {"stage"},
     )
+    return first
 
 
-def finetuning_arguments(args: argparse.Namespace) -> argparse.Namespace:
-    """The arguments of the second stage."""
-    return argparse.Namespace(
-        **{name: value for name, value in vars(args).items() if name not in ("stage", "pretrain_name", "ood_loc")}
-    )
+def _decay_epochs(epochs: int | None) -> tuple[int, ...]:
+    """Epochs after which the rate of the pre-training falls: 150 and 225 of the paper's 300."""
+    return () if epochs is None else (epochs // 2, 3 * epochs // 4)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run_name(
     usual = {action.dest: action.default for action in parser._actions} | dict(settings)
     named = ("in_dataset", "loss", "model", "seed", "trial")
     changed = [
-        f"{key.replace('_', '-')}-{value}"
+        f"{key.replace('_', '-')}-{','.join(map(str, value)) if isinstance(value, list) else value}"
         for key, value in sorted(key_arguments(vars(args)).items())
         if key not in named and value != json.loads(json.dumps(usual.get(key), default=str))
     ]

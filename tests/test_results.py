@@ -142,7 +142,8 @@ def test_a_metrics_json_becomes_rows(tmp_path):
     assert (first["separability"], second["separability"]) == ("20.0", "")
     assert (first["unlabelled"], first["experiment"], first["id_images"]) == ("transductive", "mine", "9000")
     assert first["trained_with"] == (
-        "cosine=True lr_decay_epochs=10,20 ood=digits-6-9,mine=photos split_lists=bbbbbbbbbbbb w=2.0 weights=resnet-34.pth"
+        "cosine=True lr_decay_epochs=10,20 ood=digits-6-9,mine=photos split_lists=bbbbbbbbbbbb w=2.0 "
+        "weights=resnet-34.pth"
     )
     assert first["command"] == "python train_mcd.py --seed 5 && python eval_cider.py --name y"
     rows.write([first, second], tmp_path / "rows.csv")

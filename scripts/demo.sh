@@ -2,12 +2,13 @@
 # The whole way on two CPU cores, without any data: train on handwritten digits, evaluate, print the table, draw.
 #   sh scripts/demo.sh                 CIDER, with the set-up on the first call
 #   sh scripts/demo.sh vos             VOS
+#   sh scripts/demo.sh mcd             MCD, with the held-out digits in its unlabelled mix: another task than that of the two
 #   sh scripts/demo.sh --epochs 1      options for the train script are passed on; DEMO_RUNS=FOLDER keeps runs apart
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 case "${1:-}" in
-cider | vos)
+cider | vos | mcd)
     method=$1
     shift
     ;;

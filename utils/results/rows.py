@@ -190,7 +190,7 @@ def _common(found: Mapping[str, Any]) -> Row:
         "architecture": found["arch"],
         "id": found["id_set"],
         "seed": _text(trained.get("seed")),
-        "epochs": str(found["epoch"]),
+        "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),  # of all stages
         "positive": found["positive"],
         "id_accuracy_knn": f"{100 * found['id_accuracy']['knn']:.2f}",
         "dispersion": _text(geometry.get("dispersion"), 1),

@@ -7,7 +7,7 @@ from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
 from utils.results.aggregate import RUN, Group, Spread, base_set, group_of, set_order
 from utils.results.published import MARKS as SOURCES
 from utils.results.published import OPENOOD
-from utils.settings import cider_settings, vos_settings
+from utils.settings import cider_settings, mcd_settings, vos_settings
 
 # Names of the papers' tables for a method of ours with a score.
 PAPER_NAMES = {
@@ -154,11 +154,15 @@ def counterparts(group: Group, published: Sequence[Group]) -> list[Group]:
 def same_setup(facts: Mapping[str, str], published: Mapping[str, str]) -> bool:
     """Whether a group of ours was trained as the paper says: network, epochs, all training images."""
     loss = {"CIDER": "cider", "SupCon": "supcon", "Cross-entropy": "ce"}.get(facts["method"])
-    usual = cider_settings(facts["id"], loss) if loss else vos_settings(facts["id"], None)
+    if loss:
+        epochs = cider_settings(facts["id"], loss)["epochs"]
+    else:
+        usual = (mcd_settings if facts["method"] == "MCD" else vos_settings)(facts["id"], None)
+        epochs = usual["epochs"] + usual.get("pretrain_epochs", 0)
     all_images = TRAIN_IMAGES.get(facts["id"], 0)
     return (
         facts["architecture"] == published["architecture"]
-        and int(facts["epochs"]) >= usual["epochs"]
+        and int(facts["epochs"]) >= epochs
         and int(facts["train_images"]) >= all_images
     )
 

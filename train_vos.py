@@ -12,7 +12,7 @@ goes on where the run was interrupted.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -37,8 +37,8 @@ from utils.training.loop import Losses, Method
 LOWEST_RATE = 1e-6  # where the cosine of the official code ends
 
 
-def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
-    """The command line, completed by the paper's settings and checked as far as that needs no data."""
+def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
+    """The command line (by default this process's), completed by the paper's settings, checked without any data."""
     parser = options.OptionParser(description=__doc__)
     train_options.add_data_options(parser)
     method = parser.add_argument_group("method")
@@ -91,7 +91,7 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
     options.add_device_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(command_line)
     settings = vos_settings(args.in_dataset, args.model)
     train_options.fill_in(args, settings)
     if args.start_epoch is None:

@@ -25,6 +25,7 @@ class Step:
         evaluate: options of eval_cider.py, beside --ckpt and --out.
         out: folder of the evaluation.
         settings: what metrics.json must state under "settings" for the evaluation to be this one.
+        there: OOD sets that are on disk: an evaluation that missed one of them is done again.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Step:
     evaluate: Sequence[str]
     out: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    there: frozenset[str] = frozenset()
 
     @property
     def metrics(self) -> Path:
@@ -49,6 +51,7 @@ class Step:
             found = json.loads(self.metrics.read_text(encoding="utf-8"))
             stated = found["settings"]
             same = all(stated.get(name) == value for name, value in self.settings.items())
+            same &= self.there.isdisjoint(found.get("missing", ()))
             return same and found["checkpoint"]["sha256"] == file_sha256(self.checkpoint)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False

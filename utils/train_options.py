@@ -49,7 +49,7 @@ def name_run(
     """Set args.name where the command line gives none, and args.command, which repeats the run elsewhere."""
     usual = run_name(parser, args, settings, method)
     args.name = args.name or usual
-    first = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
+    first = {"in_dataset": args.in_dataset, "seed": args.seed, "name": None if args.name == usual else args.name}
     args.command = command(parser, args, settings, first=first)
 
 

@@ -1,0 +1,9 @@
+#!/bin/sh
+# The papers' tables on CIFAR-100: CIDER and its baselines, trained, evaluated and set beside the published numbers.
+#   sh scripts/reproduce_cifar100.sh [seeds] [--dry-run] [-- options for the train scripts]          seeds: 7 8 9
+# The same command again goes on where it stopped. Options: sh scripts/reproduce_cifar100.sh --help
+set -eu
+root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+. "$root/scripts/environment.sh"
+set_up "$root/requirements.txt"
+exec "$PYTHON" "$root/scripts/reproduce.py" CIFAR-100 "$@"

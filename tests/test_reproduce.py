@@ -1,0 +1,238 @@
+"""Reproducing the papers' tables: what is planned, done, skipped and gathered, and how long it is said to take."""
+
+import csv
+import importlib.util
+import json
+import os
+import runpy
+import sys
+
+import pytest
+
+from benchmarks import estimate, report
+from models.cider import CIDERNet
+from tests.commands import REPOSITORY, shell
+from tests.data_files import write_cifar10, write_images
+from utils import plan
+from utils.errors import UserError
+from utils.evaluation.registry import SCORES
+from utils.files import file_sha256
+from utils.results import rows
+
+spec = importlib.util.spec_from_file_location("reproduce", REPOSITORY / "scripts" / "reproduce.py")
+reproduce = importlib.util.module_from_spec(spec)
+sys.modules["reproduce"] = reproduce  # where dataclasses look for their module
+spec.loader.exec_module(reproduce)
+
+
+def planned(*command_line):
+    args, passed_on = reproduce.parse_arguments([*command_line])
+    return reproduce.plan(args, passed_on)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """The command line of small runs of everything, in this process; `small.ran` names the scripts that were run."""
+    write_cifar10(tmp_path / "cifar", 40)
+    write_images(tmp_path / "ood" / "dtd" / "images", 12)
+    ran = []
+
+    def run_here(command):
+        ran.append(command[0])
+        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / command[0]), *command[1:]])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        assert not ended.value.code
+
+    def call(*more):
+        train = (
+            f"--width 8 --epochs 1 --limit-train 200 --device cpu --id_loc {tmp_path}/cifar --checkpoints {tmp_path}"
+        )
+        command = ["CIFAR-10", "4", "--ood_loc", tmp_path / "ood", *more, "--", *train.split()]
+        monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", *map(str, command)])
+        reproduce.main()
+
+    monkeypatch.setattr(plan, "_run", run_here)
+    monkeypatch.setattr(rows, "MEASURED", tmp_path / "measured.csv")
+    call.ran = ran
+    return call
+
+
+def test_everything_in_small_and_then_nothing_twice(small, tmp_path, capsys):
+    small("--csv", tmp_path / "own.csv")
+    assert small.ran == ["train_cider.py", "eval_cider.py"] * 3
+    with open(tmp_path / "own.csv", newline="") as stream:
+        found = list(csv.DictReader(stream))
+    assert [(row["method"], row["score"]) for row in found] == [
+        ("CIDER", "KNN"),
+        *(("SupCon", score) for score in ("KNN", "SSD")),
+        *(("Cross-entropy", score) for score in ("MSP", "odin", "energy", "Mahalanobis", "vim")),
+    ]
+    assert {row["ood"] for row in found} == {"dtd (partial, 12 of 5,640)"}
+    assert {row["experiment"] for row in found} == {""}
+    assert found[0]["command"].startswith(
+        "python train_cider.py --in-dataset CIFAR-10 --seed 4 --limit-train 200 --width 8 --epochs 1 --warmup none"
+    )
+    text = capsys.readouterr().out
+    table = text[text.index("8 rows gathered") :]
+    for line in ("CIDER (KNN, K=100)", "KNN+ (SupCon, K=100)", "SSD+ (SupCon)", "ODIN (Cross-entropy)"):
+        assert line in table
+    assert "published:" in table and "CIDER (paper)" in table
+
+    small.ran.clear()
+    small()
+    assert small.ran == []
+    text = capsys.readouterr().out
+    assert "Not gathered" in text and "SSD+ (SupCon)" in text and not rows.MEASURED.exists()
+
+    write_images(tmp_path / "ood" / "iSUN", 12)
+    small("--methods", "cider")
+    assert small.ran == ["eval_cider.py"] and "iSUN (partial, 12 of 8,925)" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp_path):
+    checkpoint = tmp_path / "checkpoint_1.pth.tar"
+    checkpoint.write_bytes(b"weights")
+    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": {}, "missing": {"SVHN": "not found"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    steps = [
+        plan.Step("", ("x",), checkpoint, (), tmp_path, there=frozenset(there)) for there in ((), ("dtd",), ("SVHN",))
+    ]
+    assert [step.is_evaluated() for step in steps] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "full"),
+    [
+        ("", True),
+        ("--amp bf16 --channels-last --compile --print-freq 5", True),
+        ("--epochs 100", False),
+        ("--width 32", False),
+        ("--limit-train 40000", False),
+    ],
+)
+def test_only_runs_with_the_papers_settings_count_as_full(options, full):
+    assert [run.full for run in planned("CIFAR-10", "4", "--", *options.split())] == [full] * 3
+
+
+def test_the_plan_has_every_method_with_every_seed_and_shares_the_usual_run_folders():
+    found = planned("CIFAR-100", "7", "8", "--methods", "cider", "vos")
+    assert [(run.method.script.__name__, run.args.seed, run.args.model, run.args.epochs) for run in found] == [
+        ("train_cider", 7, "resnet34", 500),
+        ("train_vos", 7, "resnet34", 100),
+        ("train_cider", 8, "resnet34", 500),
+        ("train_vos", 8, "resnet34", 100),
+    ]
+    folder = REPOSITORY / "checkpoints" / "CIFAR-100" / "cider_resnet34_seed7_trial0"
+    assert found[0].step.checkpoint == folder / "checkpoint_500.pth.tar"
+    assert found[0].step.out == folder / "eval_500"
+
+
+def test_seeds_come_from_the_command_line_or_the_environment(monkeypatch):
+    assert [run.args.seed for run in planned("CIFAR-10", "--methods", "ce")] == [4, 5, 6]
+    monkeypatch.setenv("SEEDS", "1 2")
+    assert [run.args.seed for run in planned("CIFAR-10", "--methods", "ce")] == [1, 2]
+    assert [run.args.seed for run in planned("CIFAR-10", "9", "--methods", "ce")] == [9]
+
+
+def test_every_score_is_one_of_the_registry():
+    assert {score for method in reproduce.METHODS.values() for score in method.scores} <= SCORES.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ("--epochs 1", ["--warmup", "none"]),
+        ("--epochs 10", []),
+        ("--epochs 3 --warmup-epochs 1", []),
+        ("--epochs 500 --epochs 2", ["--warmup", "none"]),
+        ("", []),
+    ],
+)
+def test_a_training_shorter_than_its_warmup_has_none(options, added):
+    assert reproduce.short_warmup(options.split(), {"warmup": "linear", "warmup_epochs": 10}) == added
+    assert reproduce.short_warmup(options.split(), {"warmup": "none", "warmup_epochs": 10}) == []
+
+
+def test_a_dry_run_prints_commands_and_time_and_does_nothing(tmp_path):
+    done = shell("reproduce_cifar10.sh", "4", "--dry-run", "--", "--checkpoints", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "python train_cider.py --in-dataset CIFAR-10 --loss supcon --seed 4" in done.stdout
+    assert "--score msp odin energy maha vim" in done.stdout
+    assert "estimate, from benchmarks/results/cpu.csv: whole training step" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_says_how_to_go_on(tmp_path):
+    done = shell("reproduce_cifar10.sh", "4", "--", "--id_loc", tmp_path / "none", "--checkpoints", tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "CIFAR-10 not found" in done.stderr and "train_cider.py --in-dataset CIFAR-10 --seed 4" in done.stderr
+    assert f"go on with : sh scripts/reproduce_cifar10.sh 4 -- --id_loc {tmp_path}/none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--", "--name", "x"), ("--", "--in_dataset=digits"), ("four",), ("--methods", "csi"), ("--", "--bogus")],
+)
+def test_wrong_usage_ends_before_anything_starts(options, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["reproduce.py"])
+    with pytest.raises(SystemExit) as ended:
+        planned("CIFAR-10", *options)
+    assert ended.value.code == 2 and "error:" in capsys.readouterr().err
+
+
+def test_operations_of_a_view():
+    resnet18 = estimate.flop_of_view(CIDERNet, 32)
+    assert resnet18 == pytest.approx(3.3e9, rel=0.02)  # what the benchmarks reckon with
+    assert estimate.flop_of_view(lambda: CIDERNet(width=16), 32) == pytest.approx(resnet18 / 16, rel=0.05)
+    # Forward twice as many convolutions' worth as backward would be, were all of it trained; here one stage is.
+    frozen = estimate.flop_of_view(lambda: CIDERNet("resnet34", stem="imagenet"), 224)
+    whole = estimate.flop_of_view(lambda: CIDERNet("resnet34", stem="imagenet", train_layers="all"), 224)
+    assert whole / 3 < frozen < whole / 2
+
+
+def step_row(what, milliseconds, device="a device"):
+    return {
+        "what": f"whole training step, {what}",
+        "ours_ms": str(milliseconds),
+        "device": device,
+        "date": "2026-11-21",
+    }
+
+
+def test_the_estimate_scales_the_measured_step(tmp_path):
+    report.write(tmp_path / "cpu.csv", [step_row("ResNet-18, 64 x 2 views", 2560)])
+    benchmark = estimate.last_benchmark("cpu", (), tmp_path)
+    assert benchmark.seconds_per_view == pytest.approx(2.560 / 128)
+    flop = estimate.flop_of_view(CIDERNet, 32)
+    assert benchmark.seconds(1000, flop / 4) == pytest.approx(1000 * 0.02 / 4)
+    assert "2560 ms (a device, 2026-11-21)" in benchmark.source and "not been measured" not in benchmark.source
+
+
+def test_the_estimate_takes_the_row_of_the_device_and_its_options(tmp_path):
+    report.write(tmp_path / "cpu.csv", [step_row("ResNet-18, 64 x 2 views", 2560)])
+    gpu = "ResNet-18, bf16, channels_last"
+    report.write(
+        tmp_path / "gpu.csv",
+        [step_row(f"{gpu}, 512 x 2 views", 40), step_row(f"{gpu}, --compile, 512 x 2 views", 30)],
+    )
+    for options, milliseconds in (
+        (("bf16", "channels_last"), 40),
+        (("bf16", "channels_last", "--compile"), 30),
+        ((), 40),
+    ):
+        benchmark = estimate.last_benchmark("gpu", options, tmp_path)
+        assert benchmark.seconds_per_view == pytest.approx(milliseconds / 1000 / 1024), options
+    other = estimate.last_benchmark("another-gpu", (), tmp_path)
+    assert "cpu.csv" in other.source and "has not been measured" in other.source
+    os.remove(tmp_path / "cpu.csv")
+    with pytest.raises(UserError, match="no step has been measured"):
+        estimate.last_benchmark("another-gpu", (), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(100, "under two minutes"), (600, "about 10 minutes"), (7e4, "about 19 hours"), (1e6, "about 12 days")],
+)
+def test_times_in_words(seconds, said):
+    assert estimate.in_words(seconds) == said

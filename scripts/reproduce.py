@@ -80,6 +80,8 @@ SCRIPTS = {
 SEEDS = {"CIFAR-10": (4, 5, 6), "CIFAR-100": (7, 8, 9), "ImageNet-100": (4, 5, 6)}  # the first is the official script's
 IMAGES = {"CIFAR-10": 50_000, "CIFAR-100": 50_000, "ImageNet-100": 130_000}  # of ImageNet-100 at most, for the estimate
 CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100, "ImageNet-100": 100}
+# What the plan itself sets, or what would be the same for all runs.
+FIXED = ("--in-dataset", "--loss", "--seed", "--trial", "--name", "--resume")
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,8 @@ def parse_arguments(command_line: Sequence[str]) -> tuple[argparse.Namespace, li
         parser.error(f"SEEDS={os.environ['SEEDS']} is not a list of whole numbers")
     passed_on = command_line[cut + 1 :]
     for option in passed_on:
-        if option.partition("=")[0].replace("_", "-") in ("--name", "--seed", "--in-dataset", "--loss"):
-            parser.error(f"{option} behind -- would be the same for all runs; seeds and --methods stand before it")
+        if option.partition("=")[0].replace("_", "-") in FIXED:
+            parser.error(f"{option} behind -- is set for each run by itself; seeds and --methods stand before it")
     return args, passed_on
 
 
@@ -146,7 +148,7 @@ def plan_run(args: argparse.Namespace, name: str, seed: int, passed_on: Sequence
         checkpoint=run_folder / f"checkpoint_{trained.epochs}.pth.tar",
         evaluate=evaluate,
         out=run_folder / f"eval_{trained.epochs}",
-        settings={"score": list(method.scores), "ood_sets": None},
+        settings={"score": list(method.scores), "ood_sets": None, "ood_loc": args.ood_loc and str(args.ood_loc)},
         there=sets_there(args.id, args.ood_loc),
     )
     as_in_the_paper = key_arguments(vars(method.script.parse_arguments(usual)[0])) == key_arguments(vars(trained))

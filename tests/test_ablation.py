@@ -89,7 +89,7 @@ def test_wrong_usage_is_one_message_with_status_2(ablation, arguments, said):
     assert done.status == 2 and said in done.err
 
 
-def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(tmp_path):
+def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(ablation, tmp_path):
     command = ("no-dispersion", "--in-dataset", "digits", "--seeds", "4", "--ood-sets", "photographs", "--csv")
     command = (*command, tmp_path / "rows.csv", "--", *SMALL, "--checkpoints", tmp_path)
     done = shell("ablation.sh", *command)
@@ -100,7 +100,7 @@ def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(tmp
     found = rows.read(tmp_path / "rows.csv")
     assert [row["experiment"] for row in found] == ["digits-ablation-no-dispersion"] * 2
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "digits").rglob("*")}
-    again = shell("ablation.sh", *command)
-    assert again.returncode == 0 and again.stdout.count(": done, ") == 2
-    assert again.stdout.split("loss with and without")[1] == done.stdout.split("loss with and without")[1]
+    again = ablation(*command)
+    assert again.status == 0 and again.out.count(": done, ") == 2
+    assert again.out.split("loss with and without")[1] == done.stdout.split("loss with and without")[1]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "digits").rglob("*")}

@@ -95,16 +95,16 @@ def trained(checkpoints: Path) -> dict:
     del state["logs"]
     log = [{name: value for name, value in line.items() if name not in TIME_FIELDS} for line in lines]
     summary = (path / "summary.csv").read_text()
-    return dict(_flat({"state": state, "checkpoint": exported, "log": log, "summary": summary}))
+    return dict(flat({"state": state, "checkpoint": exported, "log": log, "summary": summary}))
 
 
-def _flat(tree: object, name: str = ""):
+def flat(tree: object, name: str = ""):
     if isinstance(tree, dict):
         for key, value in tree.items():
-            yield from _flat(value, f"{name}/{key}")
+            yield from flat(value, f"{name}/{key}")
     elif isinstance(tree, list | tuple):
         for key, value in enumerate(tree):
-            yield from _flat(value, f"{name}/{key}")
+            yield from flat(value, f"{name}/{key}")
     else:
         yield name, tree
 

@@ -29,9 +29,7 @@ import train_vos
 from benchmarks import estimate
 from benchmarks.run import file_name
 from utils import options
-from utils.data.ood_files import existing_places
-from utils.data.ood_sets import default_ood_root, default_ood_sets
-from utils.data.ood_table import find_ood_set
+from utils.data.ood_sets import sets_there
 from utils.errors import UserError, run_script
 from utils.evaluation.grid import as_text
 from utils.plan import Step, carry_out
@@ -164,12 +162,6 @@ def short_warmup(given: Sequence[str], settings: dict[str, Any]) -> list[str]:
     return ["--warmup", "none"] if too_short else []
 
 
-def sets_there(id_name: str, ood_loc: Path | None) -> frozenset[str]:
-    """The OOD sets of the table that have a folder: an evaluation that missed one of them is done again."""
-    root = ood_loc or default_ood_root(id_name)
-    return frozenset(name for name in default_ood_sets(id_name) if existing_places(root, find_ood_set(name).folders))
-
-
 def estimated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs with the estimated time of what is left in their labels, and lines that say what it rests on."""
     device = runs[0].args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -188,7 +180,7 @@ def estimated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return labelled, [
         f"all that is left to train: {estimate.in_words(total)}",
         f"an estimate, from {benchmark.source}",
-        "scaled by images, epochs and the operations of the network; evaluations come on top",
+        "scaled by images, epochs and the operations of the network; narrow ones take longer; evaluations come on top",
     ]
 
 

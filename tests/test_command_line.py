@@ -1,6 +1,7 @@
 """The command that is recorded with a run gives the same arguments again, and names no place of one machine."""
 
 import json
+import re
 import shlex
 import sys
 
@@ -8,8 +9,12 @@ import pytest
 import torch
 
 import train_cider
+import train_mcd
 import train_vos
 from models.cider import CIDERNet
+from tests.commands import REPOSITORY
+from utils import eval_options, mcd_options
+from utils.results import rows
 from utils.training.checkpoint import official_format, save
 from utils.training.key_arguments import key_arguments
 
@@ -67,3 +72,22 @@ def test_an_evaluation_records_both_commands(trained, which, tmp_path, run_eval)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())["commands"]
     assert found["train"] == trained.get("command")
     assert found["evaluate"] == f"python eval_cider.py {which} --score knn ssd --positive ood --device cpu"
+
+
+COMMANDS = sorted({command for row in rows.read() for command in row["command"].split(" && ") if command})
+PARSERS = {
+    "train_cider.py": train_cider.parse_arguments,
+    "train_vos.py": train_vos.parse_arguments,
+    "train_mcd.py": lambda: mcd_options.parse_arguments("", train_mcd.ARCHS),
+    "eval_cider.py": lambda: eval_options.parse_arguments(""),
+    "scripts/demo.sh": train_cider.parse_arguments,  # which hands its options on
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_in_the_results_can_be_typed(command, monkeypatch):
+    here = re.sub(r"^OMP_NUM_THREADS=1 | --(device|gpu) \S+", "", command)  # another machine may have no such device
+    launcher, script, *options = shlex.split(here)
+    assert launcher in ("python", "sh") and (REPOSITORY / script).is_file()
+    monkeypatch.setattr(sys, "argv", [script, *options])
+    PARSERS[script]()

@@ -50,8 +50,8 @@ def scored_lists(checkpoint: Checkpoint, path: Path | None) -> dict[str, SetSpli
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{checkpoint.path}: its lists of unlabelled images are not usable: {error}") from error
     given = _by_set(load_split(path)) if path else {}
-    for name in own.keys() & given.keys():
-        if not set(given[name].scored) <= set(own[name].scored):
+    for name in own:
+        if name in given and not set(given[name].scored) <= set(own[name].scored):
             raise UserError(
                 f"--scored {path} would score images of {name} that this checkpoint has seen in its training\n"
                 "  do         : pass the split.json of an inductive run with the same --split-seed and --choice"

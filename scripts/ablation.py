@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_cider
+from utils.data.ood_sets import sets_there
 from utils.errors import run_script
 from utils.evaluation.grid import as_text
 from utils.options import ID_SETS, OptionParser
@@ -120,12 +121,17 @@ def plan(args: argparse.Namespace) -> list[Step]:
             folder = run.checkpoints / run.in_dataset / run.name
             steps.append(
                 Step(
-                    f"{args.ablation} {value}, seed {seed}",
-                    ["train_cider.py", *options],
-                    folder / f"checkpoint_{run.epochs}.pth.tar",
-                    ["--score", "knn", "--no-plots", "--device", str(device), *evaluate],
-                    folder / f"eval_{run.epochs}",
-                    {"score": ["knn"], "ood_sets": args.ood_sets, "ood_loc": args.ood_loc and str(args.ood_loc)},
+                    label=f"{args.ablation} {value}, seed {seed}",
+                    train=["train_cider.py", *options],
+                    checkpoint=folder / f"checkpoint_{run.epochs}.pth.tar",
+                    evaluate=["--score", "knn", "--no-plots", "--device", str(device), *evaluate],
+                    out=folder / f"eval_{run.epochs}",
+                    settings={
+                        "score": ["knn"],
+                        "ood_sets": args.ood_sets,
+                        "ood_loc": args.ood_loc and str(args.ood_loc),
+                    },
+                    there=sets_there(args.in_dataset, args.ood_loc) if args.ood_sets is None else frozenset(),
                 )
             )
     return steps

@@ -32,6 +32,12 @@ def default_ood_root(id_name: str) -> Path:
     return REPOSITORY / "datasets" / ("ImageNet_OOD_dataset" if id_name == "ImageNet-100" else "small_OOD_dataset")
 
 
+def sets_there(id_name: str, root: Path | None) -> frozenset[str]:
+    """Those of the default sets that have a folder below `root`, None for the default place."""
+    root = root or default_ood_root(id_name)
+    return frozenset(name for name in default_ood_sets(id_name) if existing_places(root, find_ood_set(name).folders))
+
+
 def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed: int = 0) -> ImageSet:
     """Load one OOD set at the size and with the test transform of the ID set.
 

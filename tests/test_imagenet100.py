@@ -12,6 +12,7 @@ import torch
 from tests.commands import REPOSITORY, python, shell
 from tests.data_files import write_images
 from train_cider import parse_arguments
+from utils.data.class_folders import IMAGENET_100_FOLDER
 from utils.data.id_sets import load_id
 from utils.data.imagenet_source import PUBLIC_LIST, read_class_list
 from utils.training.schedule import learning_rate
@@ -84,6 +85,12 @@ def test_subset_holds_the_public_classes_and_is_made_once(make, imagenet, tmp_pa
     again = make(*arguments)
     assert again.returncode == 0 and again.stdout.count("there already") == 2
     assert (tmp_path / "subset/train").stat().st_mtime_ns == before
+
+
+def test_without_dest_it_is_the_place_where_training_looks(make, imagenet):
+    planned = make(imagenet, "--dry-run")
+    assert planned.returncode == 0 and planned.stdout.startswith(f"{IMAGENET_100_FOLDER}: 100 classes")
+    assert planned.stdout.endswith("train_cider_imgnet100.sh\n")
 
 
 def test_an_interrupted_copy_is_not_taken_for_a_subset_and_finishes(make, imagenet, tmp_path):

@@ -1,9 +1,8 @@
 """train_vos.py: one step against its definition, resume, two processes against one, and the answers to mistakes."""
 
-import os
+import signal
 import sys
 from collections import namedtuple
-from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +11,14 @@ import torch
 from process_group import run_group
 from test_vos_network import official_wrn
 from torch import nn
-from training_runs import new_process
+from training_runs import Fault, Outcome, run_script_in_process, signal_after_lines
 
 import train_vos
 from models.vos import VOSNet
 from utils.data.order import outlier_generator
-from utils.errors import run_script
 from utils.outliers import ClassQueues, NoiseOfSteps, place
 from utils.train_run import run_training
 from utils.training import checkpoint, distributed
-from utils.training.run_folder import RunFolder
 
 Batch = namedtuple("Batch", "images labels size epoch index")
 CLASSES, DIM = 3, 6
@@ -119,40 +116,20 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
 # ---- whole runs
 
 
-def train(checkpoints: Path, options: tuple[str, ...], stop_after_lines: int | None) -> None:
-    torch.set_num_threads(1)
-    sys.argv = ["train_vos.py", *SMALL, "--checkpoints", str(checkpoints), *options]
-    lines = 0
-    record = RunFolder.record
-
-    def recording(self, *args, **kwargs) -> None:
-        nonlocal lines
-        record(self, *args, **kwargs)
-        lines += 1
-        if lines == stop_after_lines:
-            os._exit(9)
-
-    RunFolder.record = recording
-    with open(checkpoints / "out.txt", "a") as out, redirect_stdout(out), redirect_stderr(out):
-        run_script(partial(run_training, train_vos.parse_arguments, train_vos.train))
-
-
-def train_in_process(checkpoints: Path, *options: str, stop_after_lines: int | None = None) -> tuple[int, str]:
-    checkpoints.mkdir(exist_ok=True)
-    process = new_process(train, (checkpoints, options, stop_after_lines))
-    process.start()
-    process.join(60)
-    return process.exitcode, (checkpoints / "out.txt").read_text()
+def run(checkpoints: Path, *options: str, fault: Fault | None = None) -> Outcome:
+    main = partial(run_training, train_vos.parse_arguments, train_vos.train)
+    return run_script_in_process(main, checkpoints, SMALL, options, fault)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights_and_queues(tmp_path: Path) -> None:
-    status, printed = train_in_process(tmp_path / "whole")
-    assert status == 0, printed
-    assert "Virtual outliers from epoch 3 of 4 on" in printed
-    assert "note: " not in printed  # ten images a class, queues of five
-    assert train_in_process(tmp_path / "killed", stop_after_lines=6)[0] == 9  # after a step with outliers
-    status, printed = train_in_process(tmp_path / "killed")
-    assert status == 0, printed
+    whole = run(tmp_path / "whole")
+    assert whole.status == 0, whole.err
+    assert "Virtual outliers from epoch 3 of 4 on" in whole.out
+    assert "note: " not in whole.err  # ten images a class, queues of five
+    after_a_step_with_outliers = partial(signal_after_lines, signal.SIGKILL, 6)
+    assert run(tmp_path / "killed", fault=after_a_step_with_outliers).status == -signal.SIGKILL
+    again = run(tmp_path / "killed")
+    assert again.status == 0, again.err
     states = [checkpoint.load(tmp_path / name / "digits" / "run" / "last.pt") for name in ("whole", "killed")]
     for module, tensors in states[0]["modules"].items():
         assert all(torch.equal(value, states[1]["modules"][module][name]) for name, value in tensors.items())
@@ -167,19 +144,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_queues(tmp_path: Pat
 
 def test_small_classes_are_said_and_the_baseline_has_no_untrained_numbers(tmp_path: Path) -> None:
     options = ("--epochs", "2", "--start_epoch", "1")
-    status, printed = train_in_process(tmp_path / "vos", *options, "--sample_number", "100", "--limit-train", "30")
-    assert status == 0, printed
-    assert "6 of 6 classes have fewer than --sample_number 100" in printed and "the smallest 5" in printed
+    few = run(tmp_path / "vos", *options, "--sample_number", "100", "--limit-train", "30")
+    assert few.status == 0, few.err
+    assert "6 of 6 classes have fewer than --sample_number 100" in few.err and "the smallest 5" in few.err
 
-    status, printed = train_in_process(tmp_path / "ce", *options, "--loss-weight", "0")
-    assert status == 0 and "Virtual outliers" not in printed, printed
+    baseline = run(tmp_path / "ce", *options, "--loss-weight", "0")
+    assert baseline.status == 0 and "Virtual outliers" not in baseline.out, baseline.err
     found = checkpoint.load_checkpoint(tmp_path / "ce" / "digits" / "run" / "checkpoint_2.pth.tar")
     assert found.method == "ce" and found.model.energy is None
 
 
 def test_what_no_outlier_has_trained_yet_gives_no_score(tmp_path: Path, run_eval) -> None:
     options = ("--epochs", "2", "--start_epoch", "1", "--save-epoch", "1")
-    assert train_in_process(tmp_path, *options)[0] == 0
+    assert run(tmp_path, *options).status == 0
     early, late = (tmp_path / "digits" / "run" / f"checkpoint_{epoch}.pth.tar" for epoch in (1, 2))
     assert checkpoint.load_checkpoint(early).model.energy is None
     assert checkpoint.load_checkpoint(late).model.energy is not None

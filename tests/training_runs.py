@@ -9,9 +9,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -49,10 +50,21 @@ class Outcome:
 
 def run(checkpoints: Path, *options: str, fault: Fault | None = None) -> Outcome:
     """Run train_cider.py with SMALL and `options` on top, with `fault` prepared in its process, to its end."""
+    return run_script_in_process(partial(run_training, parse_arguments, train), checkpoints, SMALL, options, fault)
+
+
+def run_script_in_process(
+    main: Callable[[], None],
+    checkpoints: Path,
+    small: Sequence[str],
+    options: Sequence[str],
+    fault: Fault | None = None,
+) -> Outcome:
+    """Run a train script's `main` with the options `small` and then `options`, its runs and output in `checkpoints`."""
     checkpoints.mkdir(parents=True, exist_ok=True)
     out, err = checkpoints / "stdout.txt", checkpoints / "stderr.txt"
-    command = [str(SCRIPT), *SMALL, "--checkpoints", str(checkpoints), *options]
-    process = new_process(_run_script, (command, out, err, fault))
+    command = [str(SCRIPT), *small, "--checkpoints", str(checkpoints), *options]
+    process = new_process(_run_script, (main, command, out, err, fault))
     process.start()
     process.join(TIME_LIMIT)
     if process.is_alive():
@@ -70,13 +82,13 @@ def new_process(target: Callable, args: tuple):
     return PROCESSES.Process(target=target, args=args)
 
 
-def _run_script(command: list[str], out: Path, err: Path, fault: Fault | None) -> None:
+def _run_script(main: Callable[[], None], command: list[str], out: Path, err: Path, fault: Fault | None) -> None:
     torch.set_num_threads(1)
     sys.argv = command
     with open(out, "w") as stdout, open(err, "w") as stderr, redirect_stdout(stdout), redirect_stderr(stderr):
         if fault is not None:
             fault()
-        run_script(lambda: run_training(parse_arguments, train))
+        run_script(main)
 
 
 def folder(checkpoints: Path) -> Path:

@@ -45,29 +45,31 @@ def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
         train_cider.train(MeasuredRun(args, device, feed, steps))
 
 
+def random_data(batch_size: int) -> IDData:
+    """An ID set of noise in CIFAR-10's format, of BATCHES batches."""
+    generator = torch.Generator().manual_seed(0)
+    count = BATCHES * batch_size
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    image_set = TensorImages("random", images, torch.randint(CLASSES, (count,), generator=generator))
+    return IDData(
+        name="random",
+        train=image_set,
+        test=image_set,
+        class_names=tuple(map(str, range(CLASSES))),
+        mean=(0.491, 0.482, 0.447),
+        std=(0.247, 0.244, 0.262),
+        size=32,
+        crop_scale=(0.2, 1.0),
+        hflip=True,
+    )
+
+
 class MeasuredRun(TrainRun):
     """A TrainRun without data files, in which `feed` decides what each step trains on."""
 
     def __init__(self, args: argparse.Namespace, device: torch.device, feed: Feed, steps: int) -> None:
         self.feed, self.steps = feed, steps
-        super().__init__(args, device)
-
-    def _load_data(self) -> IDData:
-        generator = torch.Generator().manual_seed(0)
-        count = BATCHES * self.args.batch_size
-        images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        image_set = TensorImages("random", images, torch.randint(CLASSES, (count,), generator=generator))
-        return IDData(
-            name="random",
-            train=image_set,
-            test=image_set,
-            class_names=tuple(map(str, range(CLASSES))),
-            mean=(0.491, 0.482, 0.447),
-            std=(0.247, 0.244, 0.262),
-            size=32,
-            crop_scale=(0.2, 1.0),
-            hflip=True,
-        )
+        super().__init__(args, device, data=random_data(args.batch_size))
 
     def batches(self, augmentation: Plain) -> "FedBatches":
         self.real_batches = super().batches(augmentation)
@@ -84,7 +86,7 @@ class MeasuredRun(TrainRun):
         """The same network's forward pass, a plain mean as loss, backward pass and SGD, on a batch that is ready."""
         args = self.args
         model = self.place(train_cider.build_model(args, CLASSES)).train()
-        network, optimizer = self.wrap(model), self._optimizer({"model": model}, ())
+        network, optimizer = self.wrap(model), self._optimizer({"model": model}, (), nesterov=True)
         precision = Precision(args.amp, self.device)
         images = torch.randn(2 * args.batch_size, 3, 32, 32, device=self.device)
         if args.channels_last:

@@ -1,10 +1,9 @@
 """train_mcd.py: steps A and B against their definition, resume in both stages, the chosen epoch, wrong settings."""
 
 import json
-import os
+import signal
 import sys
 from collections import namedtuple
-from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +11,16 @@ import pytest
 import torch
 from process_group import run_group
 from torch import Tensor
-from training_runs import differences, flat, new_process
+from training_runs import differences, flat, run_script_in_process, signal_after_lines
 
 import train_mcd
 from models.mcd import MCDNet
 from utils import mcd_options
 from utils.data.id_sets import load_id
 from utils.data.splits import load_split, split_set
-from utils.errors import run_script
 from utils.training import checkpoint, distributed
 from utils.training.best_weights import BestWeights
-from utils.training.run_folder import TIME_FIELDS, RunFolder
+from utils.training.run_folder import TIME_FIELDS
 
 Batch = namedtuple("Batch", "images labels size epoch index unlabelled unlabelled_size")
 CLASSES = 3
@@ -162,31 +160,11 @@ def test_best_weights_are_those_of_the_first_highest_figure() -> None:
 # ---- whole runs
 
 
-def train(checkpoints: Path, options: tuple[str, ...], stop_after_lines: int | None) -> None:
-    torch.set_num_threads(1)
-    own = () if "--from" in options else PRETRAINING
-    sys.argv = ["train_mcd.py", *SMALL, *own, "--checkpoints", str(checkpoints), *options]
-    lines = 0
-    record = RunFolder.record
-
-    def recording(self, *args, **kwargs) -> None:
-        nonlocal lines
-        record(self, *args, **kwargs)
-        lines += 1
-        if lines == stop_after_lines:
-            os._exit(9)
-
-    RunFolder.record = recording
-    with open(checkpoints / "out.txt", "w") as out, redirect_stdout(out), redirect_stderr(out):
-        run_script(train_mcd.main)
-
-
-def train_in_process(checkpoints: Path, *options: str, stop_after_lines: int | None = None) -> tuple[int, str]:
-    checkpoints.mkdir(exist_ok=True)
-    process = new_process(train, (checkpoints, options, stop_after_lines))
-    process.start()
-    process.join(60)
-    return process.exitcode, (checkpoints / "out.txt").read_text()
+def train_in_process(checkpoints: Path, *options: str, killed_after_lines: int | None = None) -> tuple[int, str]:
+    small = SMALL if "--from" in options else (*SMALL, *PRETRAINING)
+    fault = killed_after_lines and partial(signal_after_lines, signal.SIGKILL, killed_after_lines)
+    found = run_script_in_process(train_mcd.main, checkpoints, small, options, fault)
+    return found.status, found.out + found.err
 
 
 def left_in(folder: Path, epochs: int) -> dict:
@@ -211,9 +189,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_both_stages_go_on_where_they_were_killed(whole, tmp_path: Path) -> None:
     # Eight log lines an epoch of four batches: in the second epoch of pre-training, then in the third of fine-tuning.
-    assert train_in_process(tmp_path, "--name", "run", stop_after_lines=3)[0] == 9
+    assert train_in_process(tmp_path, "--name", "run", killed_after_lines=3)[0] == -signal.SIGKILL
     assert not (tmp_path / "digits" / "run").exists()
-    assert train_in_process(tmp_path, "--name", "run", stop_after_lines=3 + 5)[0] == 9
+    assert train_in_process(tmp_path, "--name", "run", killed_after_lines=3 + 5)[0] == -signal.SIGKILL
     assert (tmp_path / "digits" / "run" / "last.pt").exists()
     status, printed = train_in_process(tmp_path, "--name", "run")
     assert status == 0 and "epoch 1/" not in printed, printed

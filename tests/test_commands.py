@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -179,8 +180,45 @@ def test_results_are_gathered_once(demo):
     assert rows[0]["positive"] == "ID" and rows[0]["train_images"] == "60"
 
 
-def test_demo_of_vos(tmp_path):
-    short = ("--epochs", "2", "--start_epoch", "1", "--limit-train", "60", "--width", "4")
-    done = shell("demo.sh", "vos", *short, DEMO_RUNS=str(tmp_path))
+@pytest.mark.parametrize(
+    "method, options, heading",
+    [("vos", ("--start_epoch", "1"), "VOS  "), ("mcd", ("--pretrain-epochs", "1"), "MCD †  ")],
+)
+def test_demo_of_other_methods(method, options, heading, tmp_path):
+    short = ("--epochs", "2", "--limit-train", "60", "--width", "4")
+    done = shell("demo.sh", method, *short, *options, DEMO_RUNS=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "VOS" in done.stdout and re.search(r"^digits-6-9\s+.*\d+\.\d\d", done.stdout, re.MULTILINE)
+    assert f"\n{heading}ResNet-18 (width 4)" in done.stdout
+    assert re.search(r"^digits-6-9\s+.*\d+\.\d\d", done.stdout, re.MULTILINE)
+
+
+def test_comparison_of_the_three_methods_as_a_plan(tmp_path):
+    done = shell("compare_digits.sh", "--dry-run", "--checkpoints", tmp_path)
+    assert done.returncode == 0, done.stderr
+    train = [line.split() for line in done.stdout.splitlines() if line.startswith("    python train_")]
+    evaluate = [line.split() for line in done.stdout.splitlines() if line.startswith("    python eval_")]
+    assert len(train) == len(evaluate) == 12 and not list(tmp_path.iterdir())
+    assert Counter(line[1] for line in train) == {"train_mcd.py": 6, "train_cider.py": 3, "train_vos.py": 3}
+    lists = {line[line.index("--scored") + 1] for line in evaluate}
+    assert len(lists) == 3 and all("mcd-inductive" in path for path in lists)  # one a seed, for all its methods
+    for line in train:
+        epochs = int(line[line.index("--epochs") + 1])
+        pretraining = int(line[line.index("--pretrain-epochs") + 1]) if line[1] == "train_mcd.py" else 0
+        assert epochs + pretraining == 30
+    done = python("scripts/compare_digits.py", "--epochs", "2")
+    assert done.returncode == 2 and "MCD needs 3" in done.stderr
+
+
+@pytest.mark.slow
+def test_comparison_of_the_three_methods(tmp_path):
+    small = ("--seeds", "4", "--epochs", "3", "--width", "4", "--limit-train", "60", "--checkpoints", tmp_path)
+    done = shell("compare_digits.sh", *small)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[done.stdout.rindex("\ndigits   ResNet-18 (width 4)   3 epochs") :].splitlines()
+    assert "digits-6-9 (scored part, 332 of 714)" in table[2] and "photographs" in table[2]
+    assert [line.split("  ")[0] for line in table[3:7]] == [
+        "CIDER (KNN, K=5)", "VOS (energy)", "MCD (discrepancy) †", "MCD (discrepancy) ‡",
+    ]  # fmt: skip
+    again = shell("compare_digits.sh", *small)
+    assert "epoch 1/" not in again.stdout and again.stdout.count(": done, ") == 4
+    assert again.stdout.endswith("\n".join(table[1:]) + "\n")

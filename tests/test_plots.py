@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 
 from utils.evaluation import feature_plots, plots
 from utils.evaluation.drawing import STYLE
@@ -33,6 +34,13 @@ def angles(path, ood=OOD):
     )
 
 
+def discrepancies(path, ood=OOD):
+    distances = {name: np.random.default_rng(0).uniform(0.5, 2, 100) for name in ood}
+    plots.discrepancy_histograms(
+        path, -abs(ID) / 20, {name: -rows for name, rows in distances.items()}, 6, subtitles=dict.fromkeys(ood, "x")
+    )
+
+
 def over_k(path, ood=OOD):
     sweep = {k: {name: {"fpr95": 1 / k, "auroc": 1 - 0.1 / k} for name in ood} for k in (1, 10, 100)}
     plots.metrics_over_k(path, sweep, 10)
@@ -51,7 +59,7 @@ def prototypes(path, ood=None, classes=10):
     feature_plots.prototypes_on_sphere(path, unit[0][:classes], unit[1], np.arange(100) % classes, names)
 
 
-@pytest.mark.parametrize("draw", [histograms, roc, angles, over_k, features, prototypes])
+@pytest.mark.parametrize("draw", [histograms, roc, angles, discrepancies, over_k, features, prototypes])
 def test_picture_and_pdf_are_written_alike_every_time(draw, tmp_path):
     before = settings()
     draw(tmp_path / "first")
@@ -78,6 +86,21 @@ def test_scores_that_are_all_equal_and_a_hundred_classes_are_drawn(tmp_path):
     plots.score_histograms(tmp_path / "flat", np.zeros(9), {"x": np.zeros(9)}, 0.0, label="s", subtitles={"x": ""})
     prototypes(tmp_path / "many", classes=100)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_discrepancy_is_shown_as_a_distance_with_its_ideal(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: shown.append(figure))
+    discrepancies(tmp_path / "x", {"a": None})
+    axes = shown[0].axes[0]
+    assert axes.get_xlim() == pytest.approx((0, 2))
+    (line,) = axes.lines
+    assert line.get_xdata()[0] == pytest.approx(2 - 2 / 6)
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    sides = bars[: len(bars) // 2], bars[len(bars) // 2 :]
+    near_id, near_ood = (max(bar.get_x() for bar in side if bar.get_height()) for side in sides)
+    assert near_id < 0.5 < near_ood  # ID to the left: distances, not scores
+    assert "1.67" in shown[0].legends[0].get_texts()[-1].get_text()
 
 
 def test_a_failing_figure_leaves_no_file(tmp_path):

@@ -105,6 +105,9 @@ def parse_arguments(command_line: Sequence[str]) -> tuple[argparse.Namespace, li
     parser.add_argument("--dry-run", action="store_true", help="print the commands and the estimated time, do nothing")
     parser.add_argument("--ood_loc", type=Path, metavar="PATH", help="folder that holds the OOD sets")
     parser.add_argument(
+        "--ood-sets", nargs="+", metavar="SET", help="names, or NAME=PATH (default: the sets of the papers' tables)"
+    )
+    parser.add_argument(
         "--csv",
         type=Path,
         help="gather the rows there, whatever the settings (default: results/measured.csv, and full runs only)",
@@ -140,14 +143,20 @@ def plan_run(args: argparse.Namespace, name: str, seed: int, passed_on: Sequence
     evaluate = ["--score", *method.scores, "--no-plots", "--device", str(device)]
     if args.ood_loc:
         evaluate += ["--ood-loc", str(args.ood_loc)]
+    if args.ood_sets:
+        evaluate += ["--ood-sets", *args.ood_sets]
     step = Step(
         label=f"{name} on {args.id}, seed {seed}",
         train=[f"{method.script.__name__}.py", *given],
         checkpoint=run_folder / f"checkpoint_{trained.epochs}.pth.tar",
         evaluate=evaluate,
         out=run_folder / f"eval_{trained.epochs}",
-        settings={"score": list(method.scores), "ood_sets": None, "ood_loc": args.ood_loc and str(args.ood_loc)},
-        there=sets_there(args.id, args.ood_loc),
+        settings={
+            "score": list(method.scores),
+            "ood_sets": args.ood_sets,
+            "ood_loc": args.ood_loc and str(args.ood_loc),
+        },
+        there=frozenset() if args.ood_sets else sets_there(args.id, args.ood_loc),
     )
     as_in_the_paper = key_arguments(vars(method.script.parse_arguments(usual)[0])) == key_arguments(vars(trained))
     return Run(step, method, trained, as_in_the_paper)

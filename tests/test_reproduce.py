@@ -128,6 +128,12 @@ def test_the_plan_has_every_method_with_every_seed_and_shares_the_usual_run_fold
     assert found[0].step.out == folder / "eval_500"
 
 
+def test_ood_sets_that_are_named_are_passed_on_and_make_another_evaluation():
+    (step,) = (run.step for run in planned("CIFAR-10", "4", "--methods", "cider", "--ood-sets", "CIFAR-100", "x=y"))
+    assert step.evaluate[-3:] == ["--ood-sets", "CIFAR-100", "x=y"]
+    assert step.settings["ood_sets"] == ["CIFAR-100", "x=y"] and not step.there
+
+
 def test_seeds_come_from_the_command_line_or_the_environment(monkeypatch):
     assert [run.args.seed for run in planned("CIFAR-10", "--methods", "ce")] == [4, 5, 6]
     monkeypatch.setenv("SEEDS", "1 2")

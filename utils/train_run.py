@@ -124,40 +124,19 @@ class TrainRun:
             evaluate: epochs done -> further figures for the line at the end of that epoch.
             amend: the last word on what a checkpoint holds.
         """
-        args, data = self.args, self.data
+        args = self.args
         modules = {"model": model, **(others or {})}
         Training(
             modules=modules,
             method=method,
             batches=batches,
             optimizer=self._optimizer(modules, late, nesterov),
-            schedule=partial(
-                learning_rate,
-                batches_per_epoch=len(batches),
-                base_lr=args.learning_rate,
-                epochs=args.epochs,
-                cosine=args.cosine,
-                decay_epochs=args.lr_decay_epochs,
-                decay_rate=args.lr_decay_rate,
-                warmup=args.warmup,
-                warmup_epochs=args.warmup_epochs,
-                cosine_to=cosine_to,
-            ),
+            schedule=self._schedule(len(batches), cosine_to),
             epochs=args.epochs,
             device=self.device,
             args=self.plain_args,
             folder=self.folder,
-            export=lambda epoch: amend(
-                checkpoint.official_format(
-                    model,
-                    prototypes(),
-                    method=name,
-                    epoch=epoch,
-                    # What a new image must be made into before the network can look at it.
-                    args={**self.plain_args, "input": {"size": data.size, "mean": data.mean, "std": data.std}},
-                    class_names=data.class_names,
-                )
-            ),
+            export=lambda epoch: amend(self._content(model, prototypes(), name, epoch)),
             amp=args.amp,
             print_freq=args.print_freq,
             save_every=args.save_every,
@@ -172,6 +151,34 @@ class TrainRun:
         if distributed.is_main():
             path = self.folder.checkpoint(self.args.epochs)
             print(f"Finished: {path}\nTo evaluate it:\n  python eval_cider.py --ckpt {path}")
+
+    def _schedule(self, batches_per_epoch: int, cosine_to: float | None) -> Callable[[int, int], float]:
+        args = self.args
+        return partial(
+            learning_rate,
+            batches_per_epoch=batches_per_epoch,
+            base_lr=args.learning_rate,
+            epochs=args.epochs,
+            cosine=args.cosine,
+            decay_epochs=args.lr_decay_epochs,
+            decay_rate=args.lr_decay_rate,
+            warmup=args.warmup,
+            warmup_epochs=args.warmup_epochs,
+            cosine_to=cosine_to,
+        )
+
+    def _content(self, model: nn.Module, prototypes: Tensor | None, name: str, epoch: int) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        data = self.data
+        return checkpoint.official_format(
+            model,
+            prototypes,
+            method=name,
+            epoch=epoch,
+            # What a new image must be made into before the network can look at it.
+            args={**self.plain_args, "input": {"size": data.size, "mean": data.mean, "std": data.std}},
+            class_names=data.class_names,
+        )
 
     def _optimizer(
         self, modules: Mapping[str, nn.Module], late: Sequence[nn.Parameter], nesterov: bool

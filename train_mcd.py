@@ -117,7 +117,7 @@ def pretrain(run: TrainRun) -> None:
     run.fit(model, pretraining_method(run.wrap(Passes(model))), batches, name="mcd-pretrain")
 
 
-def start_model(args: argparse.Namespace, path: Path) -> MCDNet:
+def start_model(args: argparse.Namespace, path: Path, class_names: tuple[str, ...]) -> MCDNet:
     """The pre-trained network that fine-tuning begins with.
 
     Raises:
@@ -135,10 +135,18 @@ def start_model(args: argparse.Namespace, path: Path) -> MCDNet:
             "seen before fine-tuning must be known"
         )
     wanted = {"arch": args.model, "stem": args.stem, "width": args.width}
-    if {name: found.model.config[name] for name in wanted} != wanted or found.args["in_dataset"] != args.in_dataset:
-        there = f"{found.model.config} on {found.args['in_dataset']}"
-        raise UserError(f"{path} is another network than this run's: {there}\n  do         : pass --model and so on")
+    there = {name: found.model.config[name] for name in wanted}
+    if there != wanted or found.class_names != class_names:
+        raise UserError(
+            f"{path} is another network than this run's\n"
+            f"  it is      : {_listed(there)}, classes {', '.join(found.class_names)}\n"
+            f"  wanted     : {_listed(wanted)}, classes {', '.join(class_names)}"
+        )
     return found.model
+
+
+def _listed(config: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
 def facts(mix: Mix, model: MCDNet) -> dict[str, Any]:
@@ -245,7 +253,7 @@ def main() -> None:
             run.folder.close()  # other fine-tunings may look at it
         if args.stage == "pretrain":
             return
-        model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs))
+        model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs), data.class_names)
         mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
         run = TrainRun(args, device, data=data, facts=facts(mix, model))
         if run.finished:

@@ -79,7 +79,7 @@ def pretraining_method(passes: nn.Module) -> Method:
 
 
 def mcd_method(passes: nn.Module, *, margin: float) -> Method:
-    """Steps A and B of a batch, as the author codes them (paper, eq. 5 and 6).
+    """Steps A and B of a batch, as the author codes them.
 
     A: cross-entropy of both heads on labelled images, in which head 2 does not move the encoder.
     B: the same without that restriction, and the discrepancy loss on unlabelled images in a pass of their own.
@@ -167,7 +167,10 @@ def choice_auroc(run: TrainRun, model: MCDNet, mix: Mix) -> float:
             model, images, mean=data.mean, std=data.std, device=run.device, workers=run.args.workers
         ).outputs
         scores.append(discrepancy_score(found["logits"], found["logits2"]))
-    return ood_metrics(*scores)["auroc"]
+    try:
+        return ood_metrics(*scores)["auroc"]
+    except ValueError as error:  # scores that are not finite
+        raise UserError(f"no epoch can be chosen: {error}\n  begin anew : with a smaller --learning_rate") from error
 
 
 def seen(mix: Mix, best: BestWeights | None, epoch: int) -> dict[str, Any]:
@@ -251,6 +254,7 @@ def main() -> None:
             elif args.stage == "pretrain":
                 run.say_what_next()
             run.folder.close()  # other fine-tunings may look at it
+            distributed.from_main(lambda: None)  # all wait until the checkpoint is there
         if args.stage == "pretrain":
             return
         model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs), data.class_names)

@@ -154,7 +154,7 @@ def uncertainty_loss(id_scores: Tensor, outlier_scores: Tensor, logistic: nn.Lin
 
 
 def discrepancy_loss(logits1: Tensor, logits2: Tensor, margin: float = 1.2) -> Tensor:
-    """Discrepancy loss of MCD on unlabelled images: drives the two heads apart (Yu and Aizawa 2019, eq. 3 and 4).
+    """Discrepancy loss of MCD on unlabelled images: drives the two heads apart (Yu and Aizawa 2019).
 
     loss = max( margin - mean_x [ H(p1(x)) - H(p2(x)) ], 0 ),  H(p) = - sum_k p_k log p_k
 

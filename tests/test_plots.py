@@ -1,9 +1,12 @@
 """Figures: they are written whole, the same twice, show what they should, and leave no global state behind."""
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
@@ -145,3 +148,13 @@ def test_sampled_rows_are_distinct_ascending_and_seeded():
     assert (found.diff() > 0).all() and len(found) == 30
     assert torch.equal(found, sample_rows(rows, 30, 1)) and not torch.equal(found, sample_rows(rows, 30, 2))
     assert torch.equal(sample_rows(rows, 100, 1), torch.arange(100))
+
+
+def test_titles_of_neighbouring_panels_do_not_overlap(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    names = ("TinyImageNet_crop (origin unverified)", "TinyImageNet_resize (origin unverified)", "dtd", "x")
+    histograms(tmp_path / "x", {name: OOD["SVHN"] for name in names})
+    FigureCanvasAgg(drawn[0]).draw()
+    boxes = [axes.title.get_window_extent() for axes in drawn[0].axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

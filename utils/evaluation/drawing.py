@@ -1,5 +1,6 @@
 """What the figures of an evaluation share: colours, style, panels, legend, and saving as PNG and PDF."""
 
+import textwrap
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ STYLE = {
 }
 PANEL_INCHES = 2.3
 MAX_COLUMNS = 4
+TITLE_CHARACTERS = 26  # that fit above a panel
 
 
 def line_color(index: int) -> str:
@@ -44,6 +46,11 @@ def panel_grid(count: int, *, share: bool) -> tuple[Figure, list[Axes]]:
     for axes in grid[count:]:
         axes.set_visible(False)
     return figure, list(grid[:count])
+
+
+def panel_title(name: str) -> str:
+    """A set's name, in several lines where one would reach into the title of the next panel."""
+    return textwrap.fill(name, TITLE_CHARACTERS, break_on_hyphens=False)
 
 
 def legend_above(figure: Figure, handles: list[Line2D]) -> None:

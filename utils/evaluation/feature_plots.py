@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
-from utils.evaluation.drawing import ID_COLOR, OOD_COLOR, STYLE, legend_above, panel_grid, save_figure
+from utils.evaluation.drawing import ID_COLOR, OOD_COLOR, STYLE, legend_above, panel_grid, panel_title, save_figure
 
 # Tol's colours, which people with colour-blindness can tell apart.
 CLASS_COLORS = "#332288 #88CCEE #44AA99 #117733 #DDCC77 #CC6677 #882255 #AA4499 #999933 #666666".split()
@@ -40,7 +40,7 @@ def feature_projection(path: Path, points: dict[str, np.ndarray], id_name: str, 
                 *both[order].T, s=_dot_size(len(both)), c=colors[order], alpha=0.6, linewidths=0, rasterized=True
             )
             axes.set(
-                title=name,
+                title=panel_title(name),
                 xticks=[],
                 yticks=[],
                 xlim=(low[0] - margin[0], high[0] + margin[0]),

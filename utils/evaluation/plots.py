@@ -16,6 +16,7 @@ from utils.evaluation.drawing import (
     line_color,
     line_style,
     panel_grid,
+    panel_title,
     save_figure,
 )
 from utils.evaluation.metrics import roc_curve
@@ -156,7 +157,7 @@ def _histograms(
             clipped = np.clip(values, low, high)
             axes.hist(clipped, bins, weights=weights, color=color, alpha=0.35)
             axes.hist(clipped, bins, weights=weights, color=color, histtype="step", linewidth=1)
-        axes.set_title(f"{name}\n{subtitles[name]}")
+        axes.set_title(f"{panel_title(name)}\n{subtitles[name]}")
         axes.margins(x=0)
     figure.supxlabel(label, fontsize=9)
     figure.supylabel("% of images", fontsize=9)

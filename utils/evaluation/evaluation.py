@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from utils.errors import UserError
 from utils.evaluation.bootstrap import bootstrap_metrics
 from utils.evaluation.features import Features
+from utils.evaluation.knn_search import knn_search
 from utils.evaluation.metrics import (
     accuracy,
     compactness_degrees,
@@ -22,7 +23,7 @@ from utils.evaluation.metrics import (
     separability_degrees,
 )
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
-from utils.evaluation.scores import knn_search, majority_vote, nearest_prototype
+from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_means
 
 ID_TEST = "ID test"

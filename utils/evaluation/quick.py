@@ -5,8 +5,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.evaluation.features import extract
+from utils.evaluation.knn_search import knn_search
 from utils.evaluation.metrics import accuracy
-from utils.evaluation.scores import knn_search, majority_vote
+from utils.evaluation.scores import majority_vote
 
 BANK, QUERIES = 10_000, 2_000
 

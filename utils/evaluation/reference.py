@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from utils.errors import UserError
 from utils.evaluation.features import Features
+from utils.evaluation.knn_search import knn_search
 from utils.evaluation.logit_scores import LOGIT_SCORES, logit_score, on_cpu
 from utils.evaluation.metrics import recall_threshold
-from utils.evaluation.scores import knn_search
 from utils.files import atomic_write
 
 # A larger bank is stored in float16, which moves a row by at most 2^-11 of its length.

@@ -1,31 +1,12 @@
-"""Scores on features: larger = more in-distribution, everywhere. Exact nearest-neighbour search in bounded memory."""
+"""Scores on features: larger = more in-distribution, everywhere."""
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ArrayLike = Tensor | np.ndarray
-
-# Distances are found in tiles of queries x bank rows; large ones were the fastest, and these bound the memory.
-TILE_QUERIES = 1024
-TILE_BANK_ROWS = 65536
-TILE_BANK_VALUES = 2**25
-QUERY_BLOCK = 16384
-# A search in float32 is repeated in float64 for the rows where rounding might exceed this share of the distance.
-RELATIVE_ERROR = 1e-5
-
-
-class Neighbours(NamedTuple):
-    """Result of `knn_search`: scores (N, len(ks)), and the bank rows of the nearest, nearest first, (N, max(ks))."""
-
-    scores: Tensor
-    indices: Tensor
+from utils.evaluation.knn_search import ArrayLike, knn_search
 
 
 def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
@@ -49,28 +30,6 @@ def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
 def knn_scores(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> Tensor:
     """`knn_score` for several k from one search: (N, len(ks)), columns in the order of `ks`."""
     return knn_search(bank, queries, ks).scores
-
-
-@torch.no_grad()
-def knn_search(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> Neighbours:
-    """Exact nearest neighbours of every query, with the scores for several k; arguments and errors as in `knn_score`.
-
-    |q - b|^2 = |q|^2 + |b|^2 - 2 q.b loses digits where features lie far from the origin or close together. So the
-    bank's mean is taken off first, the chosen neighbour's distance is computed anew from the difference q - b, and
-    queries whose distance is small beside the rounding of the search are searched again in float64.
-    """
-    bank, queries, ks = _checked(bank, queries, ks)
-    center = _mean_row(bank)
-    scores, indices = [], []
-    for block in queries.split(QUERY_BLOCK):
-        block_scores, block_indices = _search(bank, block, ks, center)
-        doubtful = _doubtful_rows(block, center, block_scores) if block.dtype != torch.float64 else ()
-        if len(doubtful):
-            again = _search(bank, block[doubtful].double(), ks, center)
-            block_scores[doubtful], block_indices[doubtful] = again[0].to(block_scores.dtype), again[1]
-        scores.append(block_scores)
-        indices.append(block_indices)
-    return Neighbours(torch.cat(scores), torch.cat(indices))
 
 
 def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
@@ -129,118 +88,3 @@ def prototype_score(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
     embedding = F.normalize(torch.as_tensor(embedding).detach().float(), dim=1)
     prototypes = F.normalize(torch.as_tensor(prototypes).detach().float(), dim=1).to(embedding.device)
     return (embedding @ prototypes.T).amax(1)
-
-
-def _checked(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    queries = torch.as_tensor(queries).detach()
-    bank = torch.as_tensor(bank).detach().to(queries.device)
-    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1]:
-        raise ValueError(f"expected bank (M, D) and queries (N, D), got {tuple(bank.shape)} and {tuple(queries.shape)}")
-    ks = tuple(int(k) for k in ks)
-    wrong = [k for k in ks if not 1 <= k <= len(bank)]
-    if wrong or not ks:
-        raise ValueError(f"k must be from 1 to {len(bank)}, the number of rows in the bank, got {wrong or 'none'}")
-    precise = torch.float64 in (bank.dtype, queries.dtype)
-    return bank, queries.to(torch.float64 if precise else torch.float32), ks
-
-
-def _mean_row(bank: Tensor) -> Tensor:
-    total = torch.zeros(bank.shape[1], dtype=torch.float64, device=bank.device)
-    for rows in bank.split(65536):
-        total += rows.sum(0, dtype=torch.float64)
-    if not total.isfinite().all():
-        count = sum(int((~rows.isfinite().all(1)).sum()) for rows in bank.split(65536))
-        raise ValueError(f"{count:,} of the bank's {len(bank):,} rows hold values that are not finite")
-    return total / len(bank)
-
-
-def _search(bank: Tensor, queries: Tensor, ks: tuple[int, ...], center: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (N, len(ks)) and sorted indices (N, max(ks)) in the precision of `queries`."""
-    k = max(ks)
-    bank_rows = max(min(TILE_BANK_ROWS, TILE_BANK_VALUES // bank.shape[1]), 4 * k)
-    tiles = (queries - center.to(queries.dtype)).split(TILE_QUERIES)
-    best: list[tuple[Tensor, Tensor] | None] = [None] * len(tiles)
-    with _full_precision(queries.device.type):
-        for start in range(0, len(bank), bank_rows):
-            chunk = _Chunk(bank[start : start + bank_rows], start, center, tiles[0], k)
-            for i, tile in enumerate(tiles):
-                best[i] = _merged(best[i], chunk.nearest(tile), k)
-            del chunk  # its memory is free before the next one takes its own
-    distances, indices = (torch.cat(part) for part in zip(*best, strict=True))
-    indices = indices.gather(1, distances.argsort(dim=1, stable=True))
-    columns = [indices[:, k - 1] for k in ks]
-    return torch.stack([-_squared_distance(bank, queries, column) for column in columns], dim=1), indices
-
-
-class _Chunk:
-    """Rows of the bank, centred, with the buffer that holds their distances to one tile of queries."""
-
-    def __init__(self, rows: Tensor, start: int, center: Tensor, largest_tile: Tensor, k: int) -> None:
-        self.start = start
-        self.k = min(k, len(rows))
-        # Searching minima of groups and then the best groups looks at M/g + k*g values, fewest at g = sqrt(M/k).
-        # A power of two keeps the rows of a tile aligned, on which the matrix product's speed depends.
-        self.group = 2 ** round(math.log2(len(rows) / self.k) / 2)
-        padding = -len(rows) % self.group
-        centred = rows.to(largest_tile.dtype) - center.to(largest_tile.dtype)
-        self.squares = F.pad(centred.square().sum(1), (0, padding), value=float("inf"))
-        self.transposed = F.pad(centred, (0, 0, 0, padding)).T
-        # New memory for every tile would cost a sixth of the time on a CPU, in page faults.
-        self.distances = centred.new_empty(len(largest_tile), len(self.squares))
-
-    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """|b|^2 - 2 q.b and row number of the k nearest, unsorted: |q|^2 is the same for all rows.
-
-        The k smallest values lie in at most k groups, and those are the k groups of smallest minimum.
-        """
-        distances = self.distances[: len(queries)]
-        torch.addmm(self.squares, queries, self.transposed, alpha=-2, out=distances)
-        if self.group == 1:
-            nearest, columns = distances.topk(self.k, dim=1, largest=False, sorted=False)
-            return nearest, columns + self.start
-        grouped = distances.view(len(queries), self.group, len(self.squares) // self.group)
-        groups = grouped.amin(1).topk(self.k, dim=1, largest=False, sorted=False).indices
-        members = grouped.gather(2, groups[:, None].expand(-1, self.group, -1)).flatten(1)
-        nearest, position = members.topk(self.k, dim=1, largest=False, sorted=False)
-        # `position` counts through (member, group); a group's members lie one row of `grouped` apart.
-        member = position // self.k
-        columns = member * grouped.shape[2] + groups.gather(1, position - member * self.k)
-        return nearest, columns + self.start
-
-
-def _merged(best: tuple[Tensor, Tensor] | None, new: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
-    if best is None:
-        return new
-    distances, indices = (torch.cat(pair, dim=1) for pair in zip(best, new, strict=True))
-    nearest, position = distances.topk(min(k, distances.shape[1]), dim=1, largest=False, sorted=False)
-    return nearest, indices.gather(1, position)
-
-
-def _squared_distance(bank: Tensor, queries: Tensor, rows: Tensor) -> Tensor:
-    """|q - b|^2 of each query and its own row of the bank, (N,)."""
-    return torch.cat(
-        [
-            (some - bank[row].to(some.dtype)).square().sum(1)
-            for some, row in zip(queries.split(4096), rows.split(4096), strict=True)
-        ]
-    )
-
-
-def _doubtful_rows(queries: Tensor, center: Tensor, scores: Tensor) -> Tensor:
-    """Queries whose neighbours float32 may have put in a wrong order by more than RELATIVE_ERROR of their distance."""
-    length = (queries - center.to(queries.dtype)).norm(dim=1)
-    # Only rows about as far as the neighbour can be mistaken for it, so |b| <= |q| + |q - b| for those that matter.
-    rounding = torch.finfo(queries.dtype).eps / 2 * (length.square() + (length + scores.amin(1).neg().sqrt()).square())
-    return (rounding > RELATIVE_ERROR * -scores.amax(1)).nonzero().squeeze(1)
-
-
-@contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Products in true float32: neither autocast nor TF32 may round the distances."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -9,16 +9,28 @@ from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians
 from utils.evaluation.scores import knn_score
 
-K, DIM, RUNS = 100, 512, 5
+K, DIM, CLASSES, RUNS = 100, 512, 10, 5
 CPU_TARGET, GPU_TARGET_MS = 2.0, 300.0
 MEMORY_MB, DIFFERENCE = 1500, 1e-5
 
 
 def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
-    """One row; without faiss-cpu it has no baseline."""
+    """A row for features without any structure, and one for classes; without faiss-cpu they have no baseline."""
     queries, bank = (50, 500) if quick else (10_000, 50_000)
     generator = torch.Generator().manual_seed(0)
-    rows, wanted = (F.normalize(torch.randn(count, DIM, generator=generator), dim=1) for count in (bank, queries))
+    centers = torch.randn(CLASSES, DIM, generator=generator)
+    rows = []
+    for spread, name in ((None, ""), (0.5, f", in {CLASSES} classes")):
+        features = []
+        for count in (bank, queries):
+            noise = torch.randn(count, DIM, generator=generator)
+            in_classes = noise if spread is None else centers[torch.arange(count) % CLASSES] + spread * noise
+            features.append(F.normalize(in_classes, dim=1))
+        rows.append(_measure(*features, device, name))
+    return rows
+
+
+def _measure(rows: Tensor, wanted: Tensor, device: torch.device, name: str) -> dict:
     on_device = rows.to(device), wanted.to(device)
     megabytes, ours = peak_mb(lambda: knn_score(*on_device, K), device)
     holds = megabytes is None or megabytes <= MEMORY_MB
@@ -35,18 +47,16 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
         detail += f"; largest difference {difference:.1e} (at most {DIFFERENCE})"
     times = interleaved_medians(functions, device, runs=RUNS, warm_up=0)  # the searches above were the warm-up
     on_gpu = device.type == "cuda"
-    return [
-        make_row(
-            f"KNN score, {queries:,} queries, bank {bank:,} x {DIM}, K = {K}",
-            times[0],
-            baseline,
-            times[1] if index is not None else None,
-            limit_ms=GPU_TARGET_MS if on_gpu else None,
-            times_as_fast=CPU_TARGET if index is not None and not on_gpu else None,
-            holds=holds,
-            detail=detail,
-        )
-    ]
+    return make_row(
+        f"KNN score, {len(wanted):,} queries, bank {len(rows):,} x {DIM}, K = {K}{name}",
+        times[0],
+        baseline,
+        times[1] if index is not None else None,
+        limit_ms=GPU_TARGET_MS if on_gpu else None,
+        times_as_fast=CPU_TARGET if index is not None and not on_gpu else None,
+        holds=holds,
+        detail=detail,
+    )
 
 
 def _faiss_index(rows: Tensor):

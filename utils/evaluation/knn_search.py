@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from utils.evaluation.knn_float import FloatChunk
+from utils.evaluation.knn_int8 import Int8Chunk, int8_pays
 
 ArrayLike = Tensor | np.ndarray
 
@@ -34,7 +35,8 @@ def knn_search(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> Neighb
 
     |q - b|^2 = |q|^2 + |b|^2 - 2 q.b loses digits where features lie far from the origin or close together. So the
     bank's mean is taken off first, the chosen neighbour's distance is computed anew from the difference q - b, and
-    queries whose distance is small beside the rounding of the search are searched again in float64.
+    queries whose distance is small beside the rounding of the search are searched again in float64. On a CPU with 8-bit
+    products, these tell first which rows need a float32 product at all (knn_int8.py).
     """
     bank, queries, ks = _checked(bank, queries, ks)
     center = _mean_row(bank)
@@ -65,7 +67,7 @@ def _checked(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> tuple[Te
 
 def _mean_row(bank: Tensor) -> Tensor:
     total = torch.zeros(bank.shape[1], dtype=torch.float64, device=bank.device)
-    for rows in bank.split(65536):
+    for rows in bank.split(1024):
         total += rows.sum(0, dtype=torch.float64)
     if not total.isfinite().all():
         count = sum(int((~rows.isfinite().all(1)).sum()) for rows in bank.split(65536))
@@ -81,7 +83,8 @@ def _search(bank: Tensor, queries: Tensor, ks: tuple[int, ...], center: Tensor) 
     best: list[tuple[Tensor, Tensor] | None] = [None] * len(tiles)
     with _full_precision(queries.device.type):
         for start in range(0, len(bank), bank_rows):
-            chunk = FloatChunk(bank[start : start + bank_rows], start, center, tiles[0], k)
+            rows = bank[start : start + bank_rows]
+            chunk = (Int8Chunk if int8_pays(queries, len(rows), k) else FloatChunk)(rows, start, center, tiles[0], k)
             for i, tile in enumerate(tiles):
                 best[i] = _merged(best[i], chunk.nearest(tile), k)
             del chunk  # its memory is free before the next one takes its own

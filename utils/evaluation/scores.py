@@ -20,7 +20,7 @@ def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
         k: 1 <= k <= M.
     Returns:
         (N,) float32 (float64 where an input is), detached, on the device of `queries`; at most 0, larger = more ID.
-        A query that is not finite scores NaN.
+        A query with NaN scores NaN, one with an infinite value -inf.
     Raises:
         ValueError: k out of range, shapes that do not fit, or a bank that is not finite.
     """

@@ -1,0 +1,216 @@
+"""Distances to a part of the bank in two steps: an 8-bit product rules most rows out, those left are measured exactly.
+
+On a CPU with instructions for it, a product of 8-bit integers is about five times as fast as one in float32. Rows x are
+rounded to integers X = floor(x / s + u), where s is their largest value / 126 and u one random number from [0, 1) for
+each column, so that s X is x on average. Then x.y - s_x s_y X.Y is a sum of independent terms of mean zero, each in an
+interval of known length, and by Hoeffding's inequality, whatever the data,
+
+    2 (s_x s_y X.Y - x.y) >= -CERTAINTY * sqrt(a^2 s_y^2 + |y|^2 s_x^2),   a = |x| + sqrt(D) s_x >= |s_x X|,
+
+with a probability of at least 1 - exp(-CERTAINTY^2 / 2). A row whose distance, less this bound, exceeds the distance of
+k other rows is none of the k nearest; all others are measured in float32.
+"""
+
+import math
+import warnings
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils.evaluation.knn_float import FloatChunk
+
+# One true neighbour in 10^14 is overlooked, so one search of 10,000 queries with K = 100 in 10^8.
+CERTAINTY = 8.0
+LARGEST = 126
+# Groups are ranked by minima over as many as this.
+MINIMA = 8
+# Values of the bank that are measured at a time, from the cache.
+PART_VALUES = 2**20
+# For fewer queries or rows, or a larger share of neighbours, the preparation would cost more than it saves.
+LEAST_QUERIES, LEAST_ROWS, LARGEST_SHARE = 256, 4096, 1 / 64
+
+
+def int8_pays(queries: Tensor, rows: int, k: int) -> bool:
+    """Whether `Int8Chunk` can search for these queries and is likely to be faster than `FloatChunk`."""
+    fits = queries.device.type == "cpu" and queries.dtype == torch.float32
+    large = len(queries) >= LEAST_QUERIES and rows >= LEAST_ROWS and k <= LARGEST_SHARE * rows
+    return fits and large and _has_int8()
+
+
+class _Tile(NamedTuple):
+    """N queries and what their 8-bit products say about G groups of rows; distances are |b|^2 - 2 q.b here."""
+
+    queries: Tensor
+    scale: Tensor  # s of the queries, (N,)
+    reach2: Tensor  # a^2, (N,)
+    lowest: Tensor  # lower bound of the distances of a group, (N, G)
+    guess: Tensor  # what the k-th smallest distance is likely to be at most, (N,)
+
+
+class Int8Chunk:
+    """Rows of the bank, centred, sorted by length and cut into groups that share a scale."""
+
+    def __init__(self, rows: Tensor, start: int, center: Tensor, largest_tile: Tensor, k: int) -> None:
+        self.start, self.k = start, k
+        self.float_chunk: FloatChunk | None = None
+        self.float_arguments = (rows, start, center, largest_tile, k)
+        self.use_float = False
+        # As in FloatChunk: looking at all groups and then into the best k costs least at this size.
+        self.group = 2 ** round(math.log2(len(rows) / k) / 2)
+        center = center.to(torch.float32)
+        squares = torch.cat([(part.to(torch.float32) - center).square().sum(1) for part in rows.split(1024)])
+        order = squares.argsort()
+        padding = -len(rows) % (MINIMA * self.group)
+        self.order = F.pad(order, (0, padding), value=int(order[-1]))
+        self.squares = F.pad(squares[order], (0, padding), value=float("inf"))
+        self.near2 = self.squares.view(-1, self.group)[:, 0].contiguous()
+        self.far2 = squares[self.order].view(-1, self.group)[:, -1].contiguous()
+        self.dither, self.query_dither = torch.rand(2, rows.shape[1], generator=torch.Generator().manual_seed(0))
+        self._round_rows(rows, center)
+        self.products = torch.empty(len(largest_tile), len(self.order), dtype=torch.int32)
+
+    def _round_rows(self, rows: Tensor, center: Tensor) -> None:
+        self.centred = torch.empty(len(self.order), rows.shape[1])
+        self.integers = torch.empty(self.centred.shape, dtype=torch.int8)
+        self.scale = torch.empty(len(self.near2))
+        some = max(1024 // self.group, 1)  # groups that fit into the cache
+        for first in range(0, len(self.scale), some):
+            groups = slice(first, first + some)
+            columns = slice(first * self.group, (first + some) * self.group)
+            centred = self.centred[columns]
+            torch.sub(rows[self.order[columns]].to(torch.float32), center, out=centred)
+            grouped = centred.view(-1, self.group * rows.shape[1])
+            self.scale[groups] = _scale(grouped)
+            scaled = (grouped / self.scale[groups, None]).view(centred.shape)
+            self.integers[columns] = scaled.add_(self.dither).floor_()
+
+    def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """|b|^2 - 2 q.b and row number of the k nearest, unsorted, as `FloatChunk.nearest`."""
+        if self.use_float:
+            return self._nearest_in_float(queries)
+        tile = self._coarse(queries)
+        distances, indices = self._within(tile, tile.guess)
+        radius = distances.amax(1)
+        missed = ~(radius <= tile.guess)
+        if missed.any():
+            # The k rows found bound the k-th distance: with that radius nothing nearer is left out.
+            again = self._within(tile, radius.where(missed, -torch.inf))
+            distances, indices = (
+                torch.where(missed[:, None], *pair) for pair in zip(again, (distances, indices), strict=True)
+            )
+        return self._with_failures(queries, distances, indices)
+
+    def _coarse(self, queries: Tensor) -> _Tile:
+        scale = _scale(queries)
+        integers = (queries / scale[:, None]).add_(self.query_dither).floor_().to(torch.int8)
+        products = self.products[: len(queries)]
+        torch._int_mm(integers, self.integers.T, out=products)
+        lowest = products.view(len(queries), -1, self.group).amax(2).to(torch.float32)
+        lowest.mul_(self.scale).mul_(-2 * scale[:, None])
+        reach2 = (queries.norm(dim=1) + math.sqrt(queries.shape[1]) * scale).square()
+        # The bound is a root r. For any t > 0, r <= r^2 / 2t + t / 2, and r^2 is a product of matrices.
+        typical = CERTAINTY * (reach2 * self.scale.median().square() + self.far2.median() * scale.square()).sqrt()
+        half = CERTAINTY**2 / (2 * typical)
+        ones = torch.ones_like(scale)
+        lowest.addmm_(
+            torch.stack([ones, -half * reach2, -half * scale.square(), -typical / 2], dim=1),
+            torch.stack([self.near2, self.scale.square(), self.far2, torch.ones_like(self.scale)]),
+        )
+        return _Tile(queries, scale, reach2, lowest, self._guess(lowest, typical))
+
+    def _guess(self, lowest: Tensor, error: Tensor) -> Tensor:
+        # Minima over several groups are fewer to rank. Their k-th is hardly larger than that of all distances.
+        share = MINIMA
+        while share > 1 and lowest.shape[1] < 6 * share * self.k:
+            share //= 2
+        minima = lowest.view(len(lowest), share, -1).amin(1) if share > 1 else lowest
+        kth = minima.topk(self.k, dim=1, largest=False, sorted=False).values.amax(1)
+        # `kth` is about one error too small. A guess that is too small costs a second look, one too large, many rows.
+        return kth + 1.15 * error
+
+    def _within(self, tile: _Tile, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """The k smallest distances and their rows among all rows that may be nearer than `radius`, (N,).
+
+        Infinite, all k, for queries that have fewer such rows, or too many.
+        """
+        query, group = (tile.lowest <= radius[:, None]).nonzero(as_tuple=True)
+        few = torch.bincount(query, minlength=len(radius)) <= 2 * self.k + len(self.scale) // 8
+        if not few.all():
+            query, group = query[few[query]], group[few[query]]
+        scale, query_scale = self.scale[group], tile.scale[query]
+        error = CERTAINTY * (tile.reach2[query] * scale.square() + self.far2[group] * query_scale.square()).sqrt()
+        # The smallest product X.Y of a row that may be within the radius.
+        least = (self.near2[group] - error - radius[query]) / (2 * query_scale * scale)
+        least = least.floor_().clamp_(-(2.0**30), 2.0**30).to(torch.int32)
+        members = self.products.view(-1, self.group).index_select(0, query * len(self.scale) + group)
+        pair, member = (members >= least[:, None]).nonzero(as_tuple=True)
+        return self._k_smallest(tile.queries, query[pair], group[pair] * self.group + member)
+
+    def _k_smallest(self, queries: Tensor, query: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the pairs (query, column), sorted by query: exact distances in rows of k, and rows of the bank."""
+        distances = _products_of_pairs(queries, self.centred, query, column).mul_(-2).add_(self.squares[column])
+        counts = torch.bincount(query, minlength=len(queries))
+        first = counts.cumsum(0) - counts
+        table = torch.full((len(queries), max(int(counts.max()), self.k)), torch.inf)
+        table[query, torch.arange(len(query)) - first[query]] = distances
+        nearest, position = table.topk(self.k, dim=1, largest=False, sorted=False)
+        # Where a query has fewer pairs, the positions beyond its own say nothing.
+        chosen = F.pad(column, (0, 1))[(first[:, None] + position).clamp_(max=len(column))]
+        return nearest, self.order[chosen] + self.start
+
+    def _with_failures(self, queries: Tensor, distances: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Search in float32 for queries that too many rows were left for, or that are not finite."""
+        failed = ~(distances.amax(1) < torch.inf)
+        if failed.any():
+            distances[failed], indices[failed] = self._nearest_in_float(queries[failed])
+            self.use_float = 2 * int(failed.sum()) > len(failed)
+        return distances, indices
+
+    def _nearest_in_float(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        if self.float_chunk is None:
+            self.float_chunk = FloatChunk(*self.float_arguments)
+        return self.float_chunk.nearest(queries)
+
+
+def _scale(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, torch.inf, dim=1).clamp_min_(1e-30) / LARGEST
+
+
+def _products_of_pairs(queries: Tensor, rows: Tensor, query: Tensor, column: Tensor) -> Tensor:
+    """queries[query] . rows[column] of pairs sorted by query; one cacheful of rows at a time, as access is random."""
+    size = max(PART_VALUES // rows.shape[1], 1)
+    part = column // size
+    counts = torch.bincount(part * len(queries) + query, minlength=-(-len(rows) // size) * len(queries))
+    counts = counts.view(-1, len(queries))  # by part and query
+    products = torch.empty(len(column))
+    pairs_of_parts = part.to(torch.int16).argsort(stable=True).split(counts.sum(1).tolist())
+    for pairs, ends, few in zip(pairs_of_parts, F.pad(counts.cumsum(1), (1, 0)), rows.split(size), strict=True):
+        products[pairs] = _sampled_products(queries, few, ends, column[pairs] % size)
+    return products
+
+
+def _sampled_products(queries: Tensor, rows: Tensor, ends: Tensor, column: Tensor) -> Tensor:
+    """Query . row for the columns of each query, which lie in `column` between its `ends`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse")  # tensors of this kind are in beta, says torch
+        wanted = torch.sparse_csr_tensor(
+            ends, column, torch.zeros(len(column)), size=(len(queries), len(rows)), check_invariants=False
+        )
+        return torch.sparse.sampled_addmm(wanted, queries, rows.T, beta=0.0).values()
+
+
+@cache
+def _has_int8() -> bool:
+    """Whether this CPU has the wide instructions, without the saturation of some, and torch the functions."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
+        return False
+    largest = torch.full((64, 128), 127, dtype=torch.int8)
+    try:
+        exact = torch._int_mm(largest, -largest.T)
+        sampled = _sampled_products(torch.ones(2, 3), torch.ones(4, 3), torch.tensor([0, 1, 2]), torch.tensor([3, 0]))
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((exact == -128 * 127**2).all() and (sampled == 3).all())

@@ -62,7 +62,7 @@ def test_only_the_whole_step_augments(monkeypatch) -> None:
 def test_rows_are_written_and_replaced_by_benchmark(tmp_path, capsys) -> None:
     assert run.main(["--quick", "--only", "knn", "prototypes", "--device", "cpu", "--out", str(tmp_path)]) == 0
     first = report.read(tmp_path / "cpu.csv")
-    assert [row["benchmark"] for row in first] == ["prototypes", "prototypes", "knn"]
+    assert [row["benchmark"] for row in first] == ["prototypes", "prototypes", "knn", "knn"]
     assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("prototype update")
     assert run.main(["--quick", "--only", "knn", "--device", "cpu", "--out", str(tmp_path)]) == 0
     second = report.read(tmp_path / "cpu.csv")
@@ -77,7 +77,7 @@ def test_a_benchmark_that_breaks_off_leaves_the_rows_of_the_others(tmp_path, mon
 
     monkeypatch.setitem(run.BENCHMARKS, "prototypes", broken)
     assert run.main(["--quick", "--only", "prototypes", "knn", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    assert [row["benchmark"] for row in report.read(tmp_path / "cpu.csv")] == ["knn"]
+    assert [row["benchmark"] for row in report.read(tmp_path / "cpu.csv")] == ["knn", "knn"]
     assert "out of luck" in capsys.readouterr().err
 
 

@@ -1,14 +1,16 @@
 """Distances to a part of the bank in two steps: an 8-bit product rules most rows out, those left are measured exactly.
 
-On a CPU with instructions for it, a product of 8-bit integers is about five times as fast as one in float32. Rows x are
-rounded to integers X = floor(x / s + u), where s is their largest value / 126 and u one random number from [0, 1) for
-each column, so that s X is x on average. Then x.y - s_x s_y X.Y is a sum of independent terms of mean zero, each in an
-interval of known length, and by Hoeffding's inequality, whatever the data,
+On a CPU with instructions for it, a product of 8-bit integers is about five times as fast as one in float32. Rounding
+errors grow with the length of what is rounded, so the mean c of its cluster is taken off every row of the bank. Queries
+and what is left of the rows are rounded to integers X = floor(x / s + u), where s is their largest value / 126 and u
+one random number from [0, 1) for each column, so that s X is x on average. For a query x and a row y + c,
+x.y - s_x s_y X.Y is then a sum of independent terms of mean zero, each in an interval of known length, and by
+Hoeffding's inequality, whatever the data,
 
     2 (s_x s_y X.Y - x.y) >= -CERTAINTY * sqrt(a^2 s_y^2 + |y|^2 s_x^2),   a = |x| + sqrt(D) s_x >= |s_x X|,
 
-with a probability of at least 1 - exp(-CERTAINTY^2 / 2). A row whose distance, less this bound, exceeds the distance of
-k other rows is none of the k nearest; all others are measured in float32.
+with a probability of at least 1 - exp(-CERTAINTY^2 / 2). A row whose distance |y + c|^2 - 2 x.c - 2 s_x s_y X.Y, less
+this bound, exceeds the distance of k other rows is none of the k nearest; all others are measured in float32.
 """
 
 import math
@@ -25,8 +27,11 @@ from utils.evaluation.knn_float import FloatChunk
 # One true neighbour in 10^14 is overlooked, so one search of 10,000 queries with K = 100 in 10^8.
 CERTAINTY = 8.0
 LARGEST = 126
-# Groups are ranked by minima over as many as this.
-MINIMA = 8
+CLUSTERS, SAMPLE = 32, 2048
+# Rows of a group are about as long; in larger ones they were not. Groups are ranked by minima over as many as MINIMA.
+LARGEST_GROUP, MINIMA = 32, 8
+# What float32 adds to the error of a distance, as a share of |q|^2 + |r|^2.
+ROUNDING = 8 * torch.finfo(torch.float32).eps
 # Values of the bank that are measured at a time, from the cache.
 PART_VALUES = 2**20
 # For fewer queries or rows, or a larger share of neighbours, the preparation would cost more than it saves.
@@ -41,9 +46,10 @@ def int8_pays(queries: Tensor, rows: int, k: int) -> bool:
 
 
 class _Tile(NamedTuple):
-    """N queries and what their 8-bit products say about G groups of rows; distances are |b|^2 - 2 q.b here."""
+    """N queries and what their 8-bit products say about G groups of rows."""
 
     queries: Tensor
+    to_means: Tensor  # -2 x.c for every mean, less what float32 may add, (N, clusters)
     scale: Tensor  # s of the queries, (N,)
     reach2: Tensor  # a^2, (N,)
     lowest: Tensor  # lower bound of the distances of a group, (N, G)
@@ -51,41 +57,54 @@ class _Tile(NamedTuple):
 
 
 class Int8Chunk:
-    """Rows of the bank, centred, sorted by length and cut into groups that share a scale."""
+    """Rows of the bank, centred and cut into groups: of one cluster, about as long, with a common scale."""
 
     def __init__(self, rows: Tensor, start: int, center: Tensor, largest_tile: Tensor, k: int) -> None:
         self.start, self.k = start, k
         self.float_chunk: FloatChunk | None = None
         self.float_arguments = (rows, start, center, largest_tile, k)
         self.use_float = False
-        # As in FloatChunk: looking at all groups and then into the best k costs least at this size.
-        self.group = 2 ** round(math.log2(len(rows) / k) / 2)
+        # Looking at all groups and then into the best k costs least at this size, as in FloatChunk.
+        self.group = min(2 ** round(math.log2(len(rows) / k) / 2), LARGEST_GROUP)
         center = center.to(torch.float32)
-        squares = torch.cat([(part.to(torch.float32) - center).square().sum(1) for part in rows.split(1024)])
-        order = squares.argsort()
-        padding = -len(rows) % (MINIMA * self.group)
-        self.order = F.pad(order, (0, padding), value=int(order[-1]))
-        self.squares = F.pad(squares[order], (0, padding), value=float("inf"))
-        self.near2 = self.squares.view(-1, self.group)[:, 0].contiguous()
-        self.far2 = squares[self.order].view(-1, self.group)[:, -1].contiguous()
-        self.dither, self.query_dither = torch.rand(2, rows.shape[1], generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        sample = torch.randperm(len(rows), generator=generator)[:SAMPLE]
+        self.means = _cluster_means(rows[sample].to(torch.float32) - center)
+        cluster, squares = self._clusters(rows, center)
+        self.order, is_padding = _in_groups(cluster, squares, self.group)
+        self.cluster = cluster[self.order[:: self.group]]
+        self.dither, self.query_dither = torch.rand(2, rows.shape[1], generator=generator)
         self._round_rows(rows, center)
+        self.squares = squares[self.order].masked_fill_(is_padding, torch.inf)
+        self.near2 = (1 - ROUNDING) * self.squares.view(-1, self.group)[:, 0]
+        in_cluster = F.one_hot(self.cluster, len(self.means)).T
+        terms = torch.stack([self.near2, self.scale.square(), self.far2, torch.ones_like(self.scale)])
+        self.terms = torch.cat([terms, in_cluster])  # of the lower bound of a group's distances
         self.products = torch.empty(len(largest_tile), len(self.order), dtype=torch.int32)
+
+    def _clusters(self, rows: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+        """Cluster and squared length of each row, centred."""
+        clusters, squares = [], []
+        for some in rows.split(1024):
+            centred = some.to(torch.float32) - center
+            clusters.append((centred @ self.means.T).sub_(self.means.square().sum(1) / 2).argmax(1))
+            squares.append(centred.square().sum(1))
+        return torch.cat(clusters), torch.cat(squares)
 
     def _round_rows(self, rows: Tensor, center: Tensor) -> None:
         self.centred = torch.empty(len(self.order), rows.shape[1])
         self.integers = torch.empty(self.centred.shape, dtype=torch.int8)
-        self.scale = torch.empty(len(self.near2))
+        self.scale, self.far2 = torch.empty(2, len(self.cluster))
         some = max(1024 // self.group, 1)  # groups that fit into the cache
         for first in range(0, len(self.scale), some):
             groups = slice(first, first + some)
             columns = slice(first * self.group, (first + some) * self.group)
-            centred = self.centred[columns]
-            torch.sub(rows[self.order[columns]].to(torch.float32), center, out=centred)
-            grouped = centred.view(-1, self.group * rows.shape[1])
-            self.scale[groups] = _scale(grouped)
-            scaled = (grouped / self.scale[groups, None]).view(centred.shape)
-            self.integers[columns] = scaled.add_(self.dither).floor_()
+            centred = torch.sub(rows[self.order[columns]].to(torch.float32), center, out=self.centred[columns])
+            short = centred.view(-1, self.group, rows.shape[1]) - self.means[self.cluster[groups], None]
+            self.far2[groups] = short.square().sum(2).amax(1)
+            self.scale[groups] = _scale(short.flatten(1))
+            short.div_(self.scale[groups, None, None]).add_(self.dither).floor_()
+            self.integers[columns] = short.flatten(0, 1)
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         """|b|^2 - 2 q.b and row number of the k nearest, unsorted, as `FloatChunk.nearest`."""
@@ -110,16 +129,15 @@ class Int8Chunk:
         torch._int_mm(integers, self.integers.T, out=products)
         lowest = products.view(len(queries), -1, self.group).amax(2).to(torch.float32)
         lowest.mul_(self.scale).mul_(-2 * scale[:, None])
-        reach2 = (queries.norm(dim=1) + math.sqrt(queries.shape[1]) * scale).square()
-        # The bound is a root r. For any t > 0, r <= r^2 / 2t + t / 2, and r^2 is a product of matrices.
+        length = queries.norm(dim=1)
+        reach2 = (length + math.sqrt(queries.shape[1]) * scale).square()
+        to_means = (queries @ self.means.T).mul_(-2).sub_(ROUNDING * length.square()[:, None])
+        # The bound is a root r. For any t > 0, r <= r^2 / 2t + t / 2, so that one product of matrices adds all terms.
         typical = CERTAINTY * (reach2 * self.scale.median().square() + self.far2.median() * scale.square()).sqrt()
         half = CERTAINTY**2 / (2 * typical)
-        ones = torch.ones_like(scale)
-        lowest.addmm_(
-            torch.stack([ones, -half * reach2, -half * scale.square(), -typical / 2], dim=1),
-            torch.stack([self.near2, self.scale.square(), self.far2, torch.ones_like(self.scale)]),
-        )
-        return _Tile(queries, scale, reach2, lowest, self._guess(lowest, typical))
+        factors = torch.stack([torch.ones_like(scale), -half * reach2, -half * scale.square(), -typical / 2], dim=1)
+        lowest.addmm_(torch.cat([factors, to_means], dim=1), self.terms)
+        return _Tile(queries, to_means, scale, reach2, lowest, self._guess(lowest, typical))
 
     def _guess(self, lowest: Tensor, error: Tensor) -> Tensor:
         # Minima over several groups are fewer to rank. Their k-th is hardly larger than that of all distances.
@@ -143,7 +161,8 @@ class Int8Chunk:
         scale, query_scale = self.scale[group], tile.scale[query]
         error = CERTAINTY * (tile.reach2[query] * scale.square() + self.far2[group] * query_scale.square()).sqrt()
         # The smallest product X.Y of a row that may be within the radius.
-        least = (self.near2[group] - error - radius[query]) / (2 * query_scale * scale)
+        rest = self.near2[group] + tile.to_means[query, self.cluster[group]]
+        least = (rest - error - radius[query]) / (2 * query_scale * scale)
         least = least.floor_().clamp_(-(2.0**30), 2.0**30).to(torch.int32)
         members = self.products.view(-1, self.group).index_select(0, query * len(self.scale) + group)
         pair, member = (members >= least[:, None]).nonzero(as_tuple=True)
@@ -175,8 +194,30 @@ class Int8Chunk:
         return self.float_chunk.nearest(queries)
 
 
+def _cluster_means(sample: Tensor) -> Tensor:
+    """A few rounds of k-means: any means will do, good ones leave fewer rows to be measured."""
+    means = sample[:CLUSTERS]
+    for _ in range(4):
+        nearest = (sample @ means.T).sub_(means.square().sum(1) / 2).argmax(1)
+        member = F.one_hot(nearest, len(means)).to(torch.float32)
+        means = (member.T @ sample) / member.sum(0).clamp_min_(1)[:, None]
+    return means
+
+
+def _in_groups(cluster: Tensor, squares: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """Rows by cluster and length, each cluster filled up to whole groups, and which are filling, (P,)."""
+    by_length = squares.argsort()
+    order = by_length[cluster[by_length].argsort(stable=True)]
+    counts = torch.bincount(cluster)
+    filled = -(-counts // group) * group
+    filled[-1] += -filled.sum() % (MINIMA * group)
+    member = torch.arange(int(filled.sum())) - (filled.cumsum(0) - filled).repeat_interleave(filled)
+    own, first = (each.repeat_interleave(filled) for each in (counts, counts.cumsum(0) - counts))
+    return order[first + torch.minimum(member, own - 1)], member >= own
+
+
 def _scale(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, torch.inf, dim=1).clamp_min_(1e-30) / LARGEST
+    return rows.abs().amax(1).clamp_min_(1e-30) / LARGEST
 
 
 def _products_of_pairs(queries: Tensor, rows: Tensor, query: Tensor, column: Tensor) -> Tensor:

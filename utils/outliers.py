@@ -198,7 +198,7 @@ def cholesky_with_jitter(covariance: Tensor) -> tuple[Tensor, Tensor]:
     finite, gives a factor of NaN, which ends a training with the message about its loss.
     """
     jitters = torch.logspace(-7, -2, 6, dtype=covariance.dtype, device=covariance.device)
-    jitters[0] = 0
+    jitters[0].zero_()  # an assignment would copy a number from the host, and wait
     jitters = jitters * covariance.diagonal().mean()
     at_once = covariance.device.type != "cpu" and len(covariance) <= LARGE
     return (_factor_at_once if at_once else _factor_in_turn)(covariance, jitters)

@@ -1,6 +1,7 @@
 # Sourced by the other scripts, which set $root: which Python they use.
 # $PYTHON if it is set, else .venv in the repository, else the python3 on the PATH.
-if [ -z "${PYTHON:-}" ]; then
+users_python=${PYTHON:-}
+if [ -z "$users_python" ]; then
     if [ -x "$root/.venv/bin/python" ]; then
         PYTHON="$root/.venv/bin/python"
     else
@@ -8,10 +9,10 @@ if [ -z "${PYTHON:-}" ]; then
     fi
 fi
 
-# Make .venv and install the requirements files given, unless $PYTHON names an environment of the user's.
+# Make .venv and install the requirements files given, unless $PYTHON was set: that environment is the user's own.
 # A marker with the checksum of those files tells a complete installation from an interrupted one.
 set_up() {
-    [ "$PYTHON" = python3 ] || [ "$PYTHON" = "$root/.venv/bin/python" ] || return 0
+    [ -z "$users_python" ] || return 0
     wanted=$(cat "$@" | cksum)
     marker="$root/.venv/installed-$(basename "$(dirname "$1")")"
     if [ ! -f "$marker" ] || [ "$(cat "$marker")" != "$wanted" ]; then

@@ -102,7 +102,8 @@ def errors_and_bounds(chunk, queries):
     scale, far2 = (each.repeat_interleave(chunk.group).double() for each in (chunk.scale, chunk.far2))
     query_scale = tile.scale[:, None].double()
     errors = 2 * (query_scale * scale * chunk.products[: len(queries)] - queries.double() @ rows.T)
-    return errors, (tile.reach2[:, None] * scale**2 + far2 * query_scale**2).sqrt(), tile
+    reach = queries.double().norm(dim=1, keepdim=True) + queries.shape[1] ** 0.5 * query_scale
+    return errors, (reach**2 * scale**2 + far2 * query_scale**2).sqrt(), tile
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -144,7 +145,7 @@ def test_errors_of_many_roundings_are_unbiased_and_well_inside_the_bound():
 
 
 def test_failures_are_searched_in_float32(monkeypatch):
-    """Where thousands of rows are within the bound, 8-bit products are given up; where few are, they are not."""
+    """Where thousands of rows are within the bound, 8-bit products are given up; where few are, for few queries."""
     in_float = []
     nearest = FloatChunk.nearest
     monkeypatch.setattr(FloatChunk, "nearest", lambda self, rows: in_float.append(len(rows)) or nearest(self, rows))
@@ -153,7 +154,7 @@ def test_failures_are_searched_in_float32(monkeypatch):
     assert in_float == [100, 100, 100]
     in_float.clear()
     knn_search.knn_search(*DATA["random"](), (5,))
-    assert in_float == []
+    assert sum(in_float) < 30
 
 
 def test_queries_that_are_not_finite_spoil_no_other():

@@ -49,9 +49,7 @@ class _Tile(NamedTuple):
     """N queries and what their 8-bit products say about G groups of rows."""
 
     queries: Tensor
-    to_means: Tensor  # -2 x.c for every mean, less what float32 may add, (N, clusters)
     scale: Tensor  # s of the queries, (N,)
-    reach2: Tensor  # a^2, (N,)
     lowest: Tensor  # lower bound of the distances of a group, (N, G)
     guess: Tensor  # what the k-th smallest distance is likely to be at most, (N,)
 
@@ -137,17 +135,17 @@ class Int8Chunk:
         half = CERTAINTY**2 / (2 * typical)
         factors = torch.stack([torch.ones_like(scale), -half * reach2, -half * scale.square(), -typical / 2], dim=1)
         lowest.addmm_(torch.cat([factors, to_means], dim=1), self.terms)
-        return _Tile(queries, to_means, scale, reach2, lowest, self._guess(lowest, typical))
+        return _Tile(queries, scale, lowest, self._guess(lowest, typical))
 
     def _guess(self, lowest: Tensor, error: Tensor) -> Tensor:
-        # Minima over several groups are fewer to rank. Their k-th is hardly larger than that of all distances.
-        share = MINIMA
-        while share > 1 and lowest.shape[1] < 6 * share * self.k:
-            share //= 2
-        minima = lowest.view(len(lowest), share, -1).amin(1) if share > 1 else lowest
-        kth = minima.topk(self.k, dim=1, largest=False, sorted=False).values.amax(1)
+        # Minima over several groups are fewer to rank. Of k rows thrown into `cells` at random some share one with
+        # others, so the k-th smallest distance is about the `hit`-th smallest minimum.
+        cells = lowest.shape[1] // MINIMA
+        hit = max(1, round(cells * -math.expm1(-self.k / cells)))
+        minima = lowest.view(len(lowest), MINIMA, cells).amin(1)
+        kth = minima.topk(hit, dim=1, largest=False, sorted=False).values.amax(1)
         # `kth` is about one error too small. A guess that is too small costs a second look, one too large, many rows.
-        return kth + 1.15 * error
+        return kth + 1.25 * error
 
     def _within(self, tile: _Tile, radius: Tensor) -> tuple[Tensor, Tensor]:
         """The k smallest distances and their rows among all rows that may be nearer than `radius`, (N,).
@@ -158,13 +156,10 @@ class Int8Chunk:
         few = torch.bincount(query, minlength=len(radius)) <= 2 * self.k + len(self.scale) // 8
         if not few.all():
             query, group = query[few[query]], group[few[query]]
-        scale, query_scale = self.scale[group], tile.scale[query]
-        error = CERTAINTY * (tile.reach2[query] * scale.square() + self.far2[group] * query_scale.square()).sqrt()
-        # The smallest product X.Y of a row that may be within the radius.
-        rest = self.near2[group] + tile.to_means[query, self.cluster[group]]
-        least = (rest - error - radius[query]) / (2 * query_scale * scale)
-        least = least.floor_().clamp_(-(2.0**30), 2.0**30).to(torch.int32)
         members = self.products.view(-1, self.group).index_select(0, query * len(self.scale) + group)
+        # `lowest` belongs to the largest product of a group. Others may be `less` than that and within the radius.
+        less = (radius[query] - tile.lowest[query, group]) / (2 * tile.scale[query] * self.scale[group])
+        least = members.amax(1) - less.clamp_(max=2.0**30).to(torch.int32)
         pair, member = (members >= least[:, None]).nonzero(as_tuple=True)
         return self._k_smallest(tile.queries, query[pair], group[pair] * self.group + member)
 
@@ -217,7 +212,7 @@ def _in_groups(cluster: Tensor, squares: Tensor, group: int) -> tuple[Tensor, Te
 
 
 def _scale(rows: Tensor) -> Tensor:
-    return rows.abs().amax(1).clamp_min_(1e-30) / LARGEST
+    return rows.abs().amax(1).clamp_min_(1e-12) / LARGEST
 
 
 def _products_of_pairs(queries: Tensor, rows: Tensor, query: Tensor, column: Tensor) -> Tensor:

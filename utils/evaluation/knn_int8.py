@@ -28,7 +28,7 @@ from utils.evaluation.knn_float import FloatChunk
 CERTAINTY = 8.0
 LARGEST = 126
 CLUSTERS, SAMPLE = 32, 2048
-# Rows of a group are about as long; in larger ones they were not. Groups are ranked by minima over as many as MINIMA.
+# In larger groups the rows differ too much in length for one bound. Groups are ranked by minima over MINIMA of them.
 LARGEST_GROUP, MINIMA = 32, 8
 # What float32 adds to the error of a distance, as a share of |q|^2 + |r|^2.
 ROUNDING = 8 * torch.finfo(torch.float32).eps
@@ -74,9 +74,9 @@ class Int8Chunk:
         self.dither, self.query_dither = torch.rand(2, rows.shape[1], generator=generator)
         self._round_rows(rows, center)
         self.squares = squares[self.order].masked_fill_(is_padding, torch.inf)
-        self.near2 = (1 - ROUNDING) * self.squares.view(-1, self.group)[:, 0]
+        shortest = (1 - ROUNDING) * self.squares.view(-1, self.group)[:, 0]
+        terms = torch.stack([shortest, self.scale.square(), self.far2, torch.ones_like(self.scale)])
         in_cluster = F.one_hot(self.cluster, len(self.means)).T
-        terms = torch.stack([self.near2, self.scale.square(), self.far2, torch.ones_like(self.scale)])
         self.terms = torch.cat([terms, in_cluster])  # of the lower bound of a group's distances
         self.products = torch.empty(len(largest_tile), len(self.order), dtype=torch.int32)
 

@@ -188,7 +188,7 @@ def evaluate_checkpoint(
     train, test = features_of(data.train), features_of(data.test)
     space = normalised_space(train, test, others, len(data.class_names), device)
     k, notes = neighbour(args, data, ood, space, features_of)
-    notes = [*([scored_note(scored)] if scored else []), *notes]
+    notes = [*([scored_note(scored)] if scored else []), *notes, *data.notes]
     evaluation = evaluate(
         train,
         test,

@@ -148,6 +148,7 @@ def test_official_checkpoint_is_evaluated(tmp_path, key, prefix):
     done = shell("eval_ckpt_cifar10.sh", "ckpt_c10", "--epoch", "500", "--K", "5", *places, *wanted)
     assert done.returncode == 0, done.stderr
     assert "epoch 500" in done.stdout and "mine" in done.stdout
+    assert "checksums differ from the official files" in done.stdout  # with the figures, wherever they go
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found["ood"]["mine"]["images"] == 7
     assert "SVHN" in found["missing"]

@@ -148,7 +148,7 @@ def write(
     """Everything that is left in the folder of the evaluation."""
     out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
     facts = about(checkpoint, data, vars(args), environment())
-    facts |= {"unlabelled": unlabelled_of(checkpoint), "scored": scored}
+    facts |= {"unlabelled": unlabelled_of(checkpoint), "scored": scored, "id_files_official": data.official}
     if sweep:
         facts["k_sweep"] = sweep
     try:

@@ -66,7 +66,9 @@ def test_cifar10_in_the_order_of_the_files(tmp_path, inner):
 
 def test_one_line_names_all_files_of_another_checksum(tmp_path):
     write_cifar10(tmp_path)
-    notes = load_id("CIFAR-10", tmp_path).notes
+    data = load_id("CIFAR-10", tmp_path)
+    notes = data.notes
+    assert not data.official
     assert len([note for note in notes if "checksum" in note]) == 1
     assert "data_batch_1, " in notes[0] and "test_batch" in notes[0] and "\n" not in notes[0]
     assert "20 (official 10,000)" in notes[1]

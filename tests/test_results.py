@@ -34,6 +34,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         ({"aupr_in": "good"}, "not a number"),
         ({"positive": "both"}, "positive is both"),
         ({"unlabelled": "some"}, "unlabelled is some"),
+        ({"id_files": "official"}, "id_files is official"),
         ({"date": ""}, "date is empty"),
         ({"images": "many"}, "not a number"),
     ],
@@ -150,6 +151,16 @@ def test_a_metrics_json_becomes_rows(tmp_path):
     rows.write([first, second], tmp_path / "rows.csv")
 
 
+@pytest.mark.parametrize("official, said", [(True, ""), (False, rows.OTHER_FILES)])
+def test_id_files_that_are_not_the_published_ones_are_marked(tmp_path, official, said):
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(METRICS | {"id_files_official": official}))
+    found = rows.from_metrics(path)
+    assert {each["id_files"] for each in found} == {said}
+    text = as_text(by_method(aggregate(found)))
+    assert ("~: ID files that are not the published ones" in text) == (not official)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"method": 3}'])
 def test_what_is_no_metrics_json_is_refused(text, tmp_path):
     path = tmp_path / "metrics.json"
@@ -195,6 +206,7 @@ def test_no_mean_over_an_incomplete_or_partial_table():
         {"architecture": "ResNet-34"},
         {"positive": "OOD"},
         {"unlabelled": "transductive"},
+        {"id_files": "other files"},
         {"method": "SupCon"},
     ],
 )

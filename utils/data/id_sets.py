@@ -22,7 +22,8 @@ class IDData:
     """An ID data set, split, with the statistics and augmentation limits that go with it.
 
     mean and std are per channel of images scaled to 0..1; crop_scale is the share of the area that
-    RandomResizedCrop keeps; notes are for the user, and scripts print them.
+    RandomResizedCrop keeps; notes are for the user, and scripts print them; official is false where the files are not
+    the published ones, by their checksums or their numbers of images.
     """
 
     name: str
@@ -35,6 +36,7 @@ class IDData:
     crop_scale: tuple[float, float]
     hflip: bool
     notes: tuple[str, ...] = ()
+    official: bool = True
 
 
 def load_id(
@@ -94,6 +96,7 @@ def _load_cifar(name: str, root: Path | None, download: bool, image_size: int | 
         raise cifar.missing_cifar(name, root)
     train, test = cifar.read_split(name, folder, "train"), cifar.read_split(name, folder, "test")
     class_names, other_files = cifar.read_class_names(name, folder)
+    notes = cifar.file_notes(name, train, test, other_files=other_files)
     return IDData(
         name=name,
         train=TensorImages(f"{name} train", train.images, train.labels),
@@ -104,7 +107,8 @@ def _load_cifar(name: str, root: Path | None, download: bool, image_size: int | 
         size=cifar.SIZE,
         crop_scale=(0.2, 1.0),
         hflip=True,
-        notes=cifar.file_notes(name, train, test, other_files=other_files),
+        notes=notes,
+        official=not notes,
     )
 
 

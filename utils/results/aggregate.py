@@ -10,7 +10,7 @@ from utils.results.rows import EMBEDDING, METRICS, Row
 # What the runs of one group have in common; the seed, the file's hash, the machine and the date are not in it.
 SAME = (
     *("method", "architecture", "id", "score", "K", "epochs", "positive"),
-    *("id_images", "train_images", "unlabelled", "trained_with"),
+    *("id_images", "train_images", "id_files", "unlabelled", "trained_with"),
 )
 RUN = "run"  # the key in `Group.cells` of what a run has once: ID accuracy, dispersion, compactness
 

@@ -36,12 +36,14 @@ COLUMNS = (
         *METRICS,
         *EMBEDDING,
     ),
-    *("id_images", "train_images", "unlabelled", "trained_with", "checkpoint_sha256", "device", "versions", "date"),
-    *("experiment", "command"),
+    *("id_images", "train_images", "id_files", "unlabelled", "trained_with", "checkpoint_sha256", "device", "versions"),
+    *("date", "experiment", "command"),
 )
 # What makes a row another one; a row with the same of these replaces the older one.
 KEY = ("checkpoint_sha256", "ood", "score", "K", "positive", "id_images", "images")
-MAY_BE_EMPTY = ("K", "seed", *EMBEDDING, "unlabelled", "trained_with", "experiment", "command")
+# What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
+OTHER_FILES = "other files"
+MAY_BE_EMPTY = ("K", "seed", *EMBEDDING, "id_files", "unlabelled", "trained_with", "experiment", "command")
 
 Row = dict[str, str]
 
@@ -104,6 +106,8 @@ def check(row: Mapping[str, str], where: str) -> None:
         number(row[name], name, where)
     if row["positive"] not in ("ID", "OOD"):
         raise UserError(f"{where}: positive is {row['positive']}, not ID or OOD")
+    if row["id_files"] not in ("", OTHER_FILES):
+        raise UserError(f"{where}: id_files is {row['id_files']}, not {OTHER_FILES} or empty")
     if row["unlabelled"] not in ("", "transductive", "inductive", "unknown"):
         raise UserError(f"{where}: unlabelled is {row['unlabelled']}, not transductive, inductive, unknown or empty")
     check_ood_name(row["ood"], int(row["images"]), where)
@@ -197,6 +201,7 @@ def _common(found: Mapping[str, Any]) -> Row:
         "compactness": _text(geometry.get("compactness"), 1),
         "id_images": str(found["id_images"]),
         "train_images": str(found["id_train_images"]),
+        "id_files": "" if found.get("id_files_official", True) else OTHER_FILES,
         "unlabelled": (found.get("unlabelled") or {}).get("mode", ""),
         "trained_with": settings(trained),
         "checkpoint_sha256": found["checkpoint"]["sha256"][:16],

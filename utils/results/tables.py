@@ -7,6 +7,7 @@ from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
 from utils.results.aggregate import RUN, Group, Spread, base_set, group_of, set_order
 from utils.results.published import MARKS as SOURCES
 from utils.results.published import OPENOOD
+from utils.results.rows import OTHER_FILES
 from utils.settings import cider_settings, mcd_settings, vos_settings
 
 # Names of the papers' tables for a method of ours with a score.
@@ -26,6 +27,7 @@ MARKS = {
     "recalled": ("§", SOURCES["recalled"]),
     "average agrees": ("✓", "the mean of its cells, computed again, is the mean that is quoted"),
     "issue": ("¶", SOURCES["issue"]),
+    OTHER_FILES: ("~", "ID files that are not the published ones by their checksums; the images may be the same"),
     "other setup": ("#", "another network, fewer epochs or fewer training images than in the paper: no reproduction"),
 }
 COLUMN_NAMES = {"id_accuracy_knn": "ID accuracy ↑", "dispersion": "dispersion ↑", "compactness": "compactness ↓"}
@@ -192,7 +194,7 @@ def _origin(line: Group) -> str:
 def _marked(group: Group, marks: list[str], other_setup: Sequence[Group] = ()) -> str:
     """The marks of a line; those that are used are added to `marks`."""
     facts = group.facts
-    own = [facts["unlabelled"], facts.get("mark", ""), "other setup" if other_setup else ""]
+    own = [facts["unlabelled"], facts.get("mark", ""), facts.get("id_files", ""), "other setup" if other_setup else ""]
     if facts.get("mark") == "recalled" and facts["average_agrees"]:
         own.append("average agrees")
     used = [name for name in own if name in MARKS]

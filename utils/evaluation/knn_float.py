@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 
 class FloatChunk:
-    """Rows of the bank, centred, with the buffer that holds their distances to one tile of queries."""
+    """Rows of the bank, centred, with the buffer that holds their distances to one tile of queries.
+
+    Args:
+        rows: (M, D), of which the first is row `start` of the bank.    center: (D,), which is taken off every row.
+        largest_tile: (N, D), as many queries as come at once, in the precision and on the device of the search.
+        k: neighbours wanted; all rows where there are fewer.
+    """
 
     def __init__(self, rows: Tensor, start: int, center: Tensor, largest_tile: Tensor, k: int) -> None:
         self.start = start
@@ -24,9 +30,12 @@ class FloatChunk:
         self.distances = centred.new_empty(len(largest_tile), len(self.squares))
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """|b|^2 - 2 q.b and row number of the k nearest, unsorted: |q|^2 is the same for all rows.
+        """|b|^2 - 2 q.b and row number of the k nearest, both (N, k) and unsorted: |q|^2 is the same for all rows.
 
         The k smallest values lie in at most k groups, and those are the k groups of smallest minimum.
+
+        Args:
+            queries: (N, D), centred as the rows are.
         """
         distances = self.distances[: len(queries)]
         torch.addmm(self.squares, queries, self.transposed, alpha=-2, out=distances)

@@ -55,7 +55,10 @@ class _Tile(NamedTuple):
 
 
 class Int8Chunk:
-    """Rows of the bank, centred and cut into groups: of one cluster, about as long, with a common scale."""
+    """Rows of the bank, centred and cut into groups: of one cluster, about as long, with a common scale.
+
+    Arguments as of FloatChunk; the queries are float32 on the CPU.
+    """
 
     def __init__(self, rows: Tensor, start: int, center: Tensor, largest_tile: Tensor, k: int) -> None:
         self.start, self.k = start, k
@@ -85,7 +88,7 @@ class Int8Chunk:
         clusters, squares = [], []
         for some in rows.split(1024):
             centred = some.to(torch.float32) - center
-            clusters.append((centred @ self.means.T).sub_(self.means.square().sum(1) / 2).argmax(1))
+            clusters.append(_nearest_mean(centred, self.means))
             squares.append(centred.square().sum(1))
         return torch.cat(clusters), torch.cat(squares)
 
@@ -105,7 +108,7 @@ class Int8Chunk:
             self.integers[columns] = short.flatten(0, 1)
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """|b|^2 - 2 q.b and row number of the k nearest, unsorted, as `FloatChunk.nearest`."""
+        """|b|^2 - 2 q.b and row number of the k nearest, both (N, k) and unsorted, as `FloatChunk.nearest`."""
         if self.use_float:
             return self._nearest_in_float(queries)
         tile = self._coarse(queries)
@@ -193,10 +196,13 @@ def _cluster_means(sample: Tensor) -> Tensor:
     """A few rounds of k-means: any means will do, good ones leave fewer rows to be measured."""
     means = sample[:CLUSTERS]
     for _ in range(4):
-        nearest = (sample @ means.T).sub_(means.square().sum(1) / 2).argmax(1)
-        member = F.one_hot(nearest, len(means)).to(torch.float32)
+        member = F.one_hot(_nearest_mean(sample, means), len(means)).to(torch.float32)
         means = (member.T @ sample) / member.sum(0).clamp_min_(1)[:, None]
     return means
+
+
+def _nearest_mean(rows: Tensor, means: Tensor) -> Tensor:
+    return (rows @ means.T).sub_(means.square().sum(1) / 2).argmax(1)
 
 
 def _in_groups(cluster: Tensor, squares: Tensor, group: int) -> tuple[Tensor, Tensor]:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from utils import options
+from utils.checkpoint import load_checkpoint
+from utils.cli import options
 from utils.data.image_folder import Listing, list_images, other_files_note, shown
-from utils.detection import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
-from utils.detector import Detector, load_detector
+from utils.detection.detector import Detector, load_detector
+from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
+from utils.detection.fit import fit_reference
+from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, run_script
-from utils.evaluation.reference import reference_path, save_reference
-from utils.fit_reference import fit_reference
-from utils.training.checkpoint import load_checkpoint
 
 # So many images or fewer are listed on the console, too.
 LISTED = 20

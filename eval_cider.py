@@ -19,25 +19,25 @@ from typing import Any
 
 import torch
 
+from utils.checkpoint import Checkpoint, load_checkpoint
+from utils.cli.evaluate import parse_arguments
 from utils.data.id_sets import IDData
 from utils.data.ood_sets import load_ood
-from utils.detector import CLASSIFIERS, usual_score
+from utils.detection.detector import CLASSIFIERS, usual_score
+from utils.detection.fit import keep_reference
 from utils.errors import UserError, run_script
-from utils.eval_inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
-from utils.eval_options import parse_arguments
-from utils.eval_probe import augmented_batches, probe_accuracy
-from utils.eval_scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
-from utils.eval_tables import METHOD_NAMES, NOISE, chosen_k_line, make_tables, sweep_tables
 from utils.evaluation import plots, report, tables
 from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, normalised_space, unit_penultimate
 from utils.evaluation.features import AMP_TYPES, Features, extract
+from utils.evaluation.inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
 from utils.evaluation.logit_scores import LOGIT_SCORES
+from utils.evaluation.method_tables import METHOD_NAMES, NOISE, chosen_k_line, make_tables, sweep_tables
 from utils.evaluation.neighbours import choose_k, sweep_k
+from utils.evaluation.probe import augmented_batches, probe_accuracy
 from utils.evaluation.projector import write_projector
 from utils.evaluation.registry import chosen_scores
 from utils.evaluation.score_parts import Ingredients, Network, Score
-from utils.fit_reference import keep_reference
-from utils.training.checkpoint import Checkpoint, load_checkpoint
+from utils.evaluation.scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
 from utils.training.run_folder import environment
 
 # Neighbours for the KNN score: the paper's on its sets, 0.2 to 0.6 % of the training images; so digits has 5.

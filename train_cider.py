@@ -17,18 +17,19 @@ from torch import Tensor, nn
 
 from models.cider import CIDERNet
 from models.resnet import load_torchvision_weights
-from utils import options, train_options
+from utils.cli import options
+from utils.cli import train as train_options
+from utils.cli.settings import cider_settings
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
 from utils.errors import UserError, run_script
 from utils.evaluation.features import extract
 from utils.losses import CompLoss, DisLoss, SupConLoss
 from utils.prototypes import EMAPrototypes, LearnablePrototypes, class_means, simplex
-from utils.settings import cider_settings
-from utils.train_run import TrainRun, run_training
 from utils.training import distributed
 from utils.training.loop import Losses, Method
 from utils.training.monitor import HeadMonitor
+from utils.training.run import TrainRun, run_training
 
 Prototypes = EMAPrototypes | LearnablePrototypes
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from models.encoders import ARCHS
 from models.mcd import MCDNet
 from models.resnet import load_torchvision_weights
-from utils import mcd_options
+from utils.checkpoint import load_checkpoint
+from utils.cli import mcd as mcd_options
 from utils.data import splits
 from utils.data.augment import PaddedCrop, Plain
 from utils.data.batches import Batch
@@ -35,11 +36,10 @@ from utils.evaluation.features import extract
 from utils.evaluation.metrics import ood_metrics
 from utils.evaluation.scores import discrepancy_score
 from utils.losses import discrepancy_loss
-from utils.train_run import TrainRun, load_data, processes, run_folder
 from utils.training import distributed
 from utils.training.best_weights import BestWeights
-from utils.training.checkpoint import load_checkpoint
 from utils.training.loop import Losses, Method
+from utils.training.run import TrainRun, load_data, processes, run_folder
 
 FACTS = ("start_weights", "split_lists")  # hashes in the saved state, which a resumed run must find again
 STEPS = 2  # optimisation steps a batch, over which the log takes its means

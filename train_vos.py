@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from models.encoders import ARCHS
 from models.resnet import load_torchvision_weights
 from models.vos import VOSNet
-from utils import options, train_options
+from utils.cli import options
+from utils.cli import train as train_options
+from utils.cli.settings import vos_settings
 from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
@@ -29,10 +31,9 @@ from utils.data.order import outlier_generator
 from utils.errors import UserError, run_script
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
 from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, place
-from utils.settings import vos_settings
-from utils.train_run import TrainRun, run_training
 from utils.training import distributed
 from utils.training.loop import Losses, Method
+from utils.training.run import TrainRun, run_training
 
 LOWEST_RATE = 1e-6  # where the cosine of the official code ends
 

@@ -13,8 +13,8 @@ from utils.data.augment import Plain
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
 from utils.data.images import TensorImages
-from utils.train_run import TrainRun
 from utils.training.precision import Precision
+from utils.training.run import TrainRun
 
 CLASSES = 10
 BATCHES = 32  # in an epoch of `fresh_batches`

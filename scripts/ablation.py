@@ -17,15 +17,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_cider
+from utils.cli.options import ID_SETS, OptionParser
+from utils.cli.settings import cider_settings
 from utils.data.ood_sets import sets_there
 from utils.errors import run_script
 from utils.evaluation.grid import as_text
-from utils.options import ID_SETS, OptionParser
-from utils.plan import Step, carry_out
 from utils.results import rows
 from utils.results.aggregate import aggregate
+from utils.results.plan import Step, carry_out
 from utils.results.tables import by_method
-from utils.settings import cider_settings
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import OptionParser, positive_int
 from utils.data.splits import MODES
 from utils.errors import run_script
 from utils.evaluation.grid import as_text
 from utils.files import REPOSITORY
-from utils.options import OptionParser, positive_int
-from utils.plan import Step, carry_out
 from utils.results import rows
 from utils.results.aggregate import aggregate
+from utils.results.plan import Step, carry_out
 from utils.results.tables import by_method
 
 MIXED, UNSEEN = "digits-6-9", "photographs"  # the OOD set in MCD's mix, and one that no method sees

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import OptionParser, positive_int
 from utils.errors import UserError, run_script
-from utils.options import OptionParser, positive_int
 
 SIDE = 64
 # Shapes are drawn larger and then shrunk, which smooths their edges.

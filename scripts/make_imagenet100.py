@@ -15,12 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import OptionParser, positive_int
 from utils.data.class_folders import IMAGENET_100_FOLDER
-from utils.data.imagenet_source import PARTS, PUBLIC_LIST, ImageNetPart, find_imagenet, read_class_list
-from utils.data.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
-from utils.data.prepare import draw
 from utils.errors import UserError, run_script
-from utils.options import OptionParser, positive_int
+from utils.prepare.imagenet_source import PARTS, PUBLIC_LIST, ImageNetPart, find_imagenet, read_class_list
+from utils.prepare.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
+from utils.prepare.prepare import draw
 
 
 def parse_arguments() -> argparse.Namespace:

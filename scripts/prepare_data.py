@@ -16,15 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.data.datasets_readme import count_text, readme_text, size_text
-from utils.data.download import megabytes
-from utils.data.inventory import check, look
+from utils.cli.options import OptionParser
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
-from utils.data.prepare import prepare
-from utils.data.sources import BY_HAND, Source, places_of, source_of
 from utils.errors import UserError, run_script
 from utils.files import REPOSITORY, atomic_write
-from utils.options import OptionParser
+from utils.prepare.datasets_readme import count_text, readme_text, size_text
+from utils.prepare.download import megabytes
+from utils.prepare.inventory import check, look
+from utils.prepare.prepare import prepare
+from utils.prepare.sources import BY_HAND, Source, places_of, source_of
 
 
 def main() -> int:

@@ -28,15 +28,15 @@ import train_cider
 import train_vos
 from benchmarks import estimate
 from benchmarks.run import file_name
-from utils import options
+from utils.cli import options
+from utils.cli.settings import cider_settings, vos_settings
 from utils.data.ood_sets import sets_there
 from utils.errors import UserError, run_script
 from utils.evaluation.grid import as_text
-from utils.plan import Step, carry_out
 from utils.results import published, readme, rows
 from utils.results.aggregate import aggregate
+from utils.results.plan import Step, carry_out
 from utils.results.tables import by_method
-from utils.settings import cider_settings, vos_settings
 from utils.training.key_arguments import key_arguments
 
 

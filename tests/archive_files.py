@@ -10,9 +10,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from tests.faulty_server import FaultyServer
-from utils.data.download import Patience
 from utils.data.ood_table import OODSet
-from utils.data.sources import Source
+from utils.prepare.download import Patience
+from utils.prepare.sources import Source
 
 PATIENCE = Patience(attempts=2, timeout=5, wait=lambda _: None)
 LSUN = OODSet("LSUN", "files", "", "", 3, ("LSUN/test", "LSUN"), default_for=("CIFAR-10",))

@@ -6,11 +6,11 @@ import tarfile
 import pytest
 
 from tests.archive_files import LSUN, PATIENCE, everything_in, lsun_files, png, serve_archive, tar_of
-from utils.data import archives
-from utils.data.archives import ArchiveError, temporary_folder, unpack
-from utils.data.inventory import look
-from utils.data.prepare import prepare
 from utils.errors import UserError
+from utils.prepare import archives
+from utils.prepare.archives import ArchiveError, temporary_folder, unpack
+from utils.prepare.inventory import look
+from utils.prepare.prepare import prepare
 
 
 def odd(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

@@ -28,11 +28,11 @@ from data_files import cifar_batch, write_cifar10, write_cifar100, write_pickle
 from scipy.io import savemat
 
 from utils.data import cifar, svhn
-from utils.data.download import file_md5
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import TensorImages
 from utils.data.ood_sets import load_ood
 from utils.errors import UserError
+from utils.prepare.download import file_md5
 
 
 def attempt(action: Callable[[], bool], path: Path, folder: Path) -> str:

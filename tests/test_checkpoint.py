@@ -15,12 +15,11 @@ import torch
 from torch import nn
 
 from models.cider import CIDERNet
-from utils import files
+from utils import checkpoint, files
+from utils.checkpoint import DamagedFile, load, load_checkpoint, official_format, save
 from utils.data.images import TensorImages
 from utils.errors import UserError
 from utils.evaluation.features import extract
-from utils.training import checkpoint
-from utils.training.checkpoint import DamagedFile, load, load_checkpoint, official_format, save
 from utils.training.resume import saved_state
 from utils.training.run_folder import RunFolder
 

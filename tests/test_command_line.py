@@ -13,9 +13,10 @@ import train_mcd
 import train_vos
 from models.cider import CIDERNet
 from tests.commands import REPOSITORY
-from utils import eval_options, mcd_options
+from utils.checkpoint import official_format, save
+from utils.cli import evaluate as eval_options
+from utils.cli import mcd as mcd_options
 from utils.results import rows
-from utils.training.checkpoint import official_format, save
 from utils.training.key_arguments import key_arguments
 
 

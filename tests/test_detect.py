@@ -19,13 +19,13 @@ import eval_cider
 from models.cider import CIDERNet
 from models.vos import VOSNet
 from tests.data_files import write_images
+from utils.checkpoint import official_format, save
 from utils.data.digits import held_out_digits, id_digits
-from utils.data.stream import decode_stream
-from utils.detector import load_detector
+from utils.detection.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
+from utils.detection.detector import load_detector
+from utils.detection.reference import load_reference, reference_path, save_reference
+from utils.detection.stream import decode_stream
 from utils.errors import UserError, run_script
-from utils.evaluation.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
-from utils.evaluation.reference import load_reference, reference_path, save_reference
-from utils.training.checkpoint import official_format, save
 
 INPUT = {"size": 32, "mean": (0.3, 0.3, 0.3), "std": (0.4, 0.4, 0.4)}
 
@@ -288,7 +288,7 @@ def test_a_large_bank_is_stored_in_half_precision(copied, monkeypatch, tmp_path)
     write_png(tmp_path / "id", train[:100])
     scores = {}
     for limit in (0, 10**9):
-        monkeypatch.setattr("utils.evaluation.reference.EXACT_BYTES", limit)
+        monkeypatch.setattr("utils.detection.reference.EXACT_BYTES", limit)
         status, _, err = run_detect("--ckpt", copied, "--fit", tmp_path / "id")
         assert status == 0, err
         detector = load_detector(copied, device="cpu")
@@ -312,7 +312,7 @@ def test_the_stream_holds_two_batches_at_most(tmp_path, monkeypatch):
     write_images(tmp_path, 23, (8, 8))
     paths = tuple(sorted(tmp_path.iterdir()))
     opened = []
-    monkeypatch.setattr("utils.data.stream.open_rgb", lambda path: opened.append(path) or Image.open(path))
+    monkeypatch.setattr("utils.detection.stream.open_rgb", lambda path: opened.append(path) or Image.open(path))
     for number, batch in enumerate(decode_stream(paths, 8, batch_size=5, threads=3), start=1):
         assert len(opened) <= 5 * (number + 1)
         assert batch.paths == paths[5 * (number - 1) : 5 * number]

@@ -15,9 +15,10 @@ from training_runs import SCRIPT, SMALL, folder, run, trained
 
 from models.cider import CIDERNet
 from train_cider import Classifier, cider_method, cross_entropy_method, supcon_method
+from utils import checkpoint
 from utils.errors import UserError
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
-from utils.training import checkpoint, distributed
+from utils.training import distributed
 from utils.training.loop import Training
 from utils.training.run_folder import RunFolder
 

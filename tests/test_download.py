@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faulty_server import redirect_to, serve
-from utils.data import download
-from utils.data.download import DownloadError, Patience, fetch
+from utils.prepare import download
+from utils.prepare.download import DownloadError, Patience, fetch
 
 CONTENT = bytes(range(256)) * 4_000
 MD5 = hashlib.md5(CONTENT).hexdigest()

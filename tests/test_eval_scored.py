@@ -10,13 +10,13 @@ import torch
 from models.cider import CIDERNet
 from models.mcd import MCDNet
 from tests.data_files import write_images
+from utils.checkpoint import load_checkpoint, official_format, save
 from utils.data.id_sets import load_id
 from utils.data.ood_sets import load_ood
 from utils.data.splits import Split, as_plain, save_split, split_set
-from utils.eval_scored import usual_ood_sets
 from utils.evaluation.features import extract
+from utils.evaluation.scored import usual_ood_sets
 from utils.evaluation.scores import discrepancy_score
-from utils.training.checkpoint import load_checkpoint, official_format, save
 
 MARKS = {"transductive": "†", "inductive": "‡"}
 
@@ -189,7 +189,7 @@ def test_sets_of_the_mix_come_first_and_once(tmp_path):
 
 
 def test_detect_scores_with_the_discrepancy(run_eval, tmp_path, monkeypatch):
-    from utils.detector import load_detector
+    from utils.detection.detector import load_detector
 
     split = make_split("inductive")
     path = mcd_checkpoint(tmp_path, split)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.commands import REPOSITORY, python
 from utils.data.id_sets import load_id
-from utils.evaluation.reference import load_reference, reference_path
+from utils.detection.reference import load_reference, reference_path
 
 
 @pytest.fixture(scope="module")

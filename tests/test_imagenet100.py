@@ -14,7 +14,7 @@ from tests.data_files import write_images
 from train_cider import parse_arguments
 from utils.data.class_folders import IMAGENET_100_FOLDER
 from utils.data.id_sets import load_id
-from utils.data.imagenet_source import PUBLIC_LIST, read_class_list
+from utils.prepare.imagenet_source import PUBLIC_LIST, read_class_list
 from utils.training.schedule import learning_rate
 
 PUBLIC = read_class_list(PUBLIC_LIST)

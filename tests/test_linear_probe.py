@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from utils.data.batches import TrainBatches
 from utils.data.images import TensorImages
-from utils.eval_probe import OneView
 from utils.evaluation import linear_probe
 from utils.evaluation.linear_probe import cached_batches, train_probe
+from utils.evaluation.probe import OneView
 
 
 def features(count=64, dim=5, classes=3):

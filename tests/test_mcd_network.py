@@ -11,7 +11,7 @@ from models import mcd
 from models.encoders import ARCHS
 from models.mcd import MCDNet
 from tests.golden_rules import GOLDEN, fill_by_rule
-from utils.training.checkpoint import load_checkpoint, official_format, save
+from utils.checkpoint import load_checkpoint, official_format, save
 
 KEYS = json.loads((GOLDEN / "state_dict_keys_vos_mcd.json").read_text())["densenet-bc-100-12/encoder"]
 HEADS = {"head1.weight", "head1.bias", "head2.weight", "head2.bias"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from utils import plan
 from utils.errors import UserError
 from utils.files import file_sha256
-from utils.plan import Step, carry_out
+from utils.results import plan
+from utils.results.plan import Step, carry_out
 
 
 def step(folder, name="a", **changes):

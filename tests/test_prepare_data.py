@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.archive_files import LSUN, everything_in, png, serve_archive, svhn_file
-from utils.data.datasets_readme import readme_text
-from utils.data.inventory import look
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
-from utils.data.sources import BY_HAND, Source, places_of, source_of
 from utils.errors import UserError
 from utils.files import REPOSITORY
+from utils.prepare.datasets_readme import readme_text
+from utils.prepare.inventory import look
+from utils.prepare.sources import BY_HAND, Source, places_of, source_of
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from tests.archive_files import LSUN, PATIENCE, everything_in, lsun_files, png, 
 from tests.data_files import write_cifar10
 from utils.data import cifar, ood_sets
 from utils.data.id_sets import load_id
-from utils.data.inventory import check, look, read_records
 from utils.data.ood_sets import load_ood
 from utils.data.ood_table import OODSet, find_ood_set
-from utils.data.prepare import draw, prepare
 from utils.errors import UserError
+from utils.prepare.inventory import check, look, read_records
+from utils.prepare.prepare import draw, prepare
 
 SOUND = tar_of(lsun_files())
 

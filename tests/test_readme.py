@@ -9,11 +9,11 @@ from PIL import Image
 
 from models.cider import CIDERNet
 from tests.commands import REPOSITORY
+from utils.checkpoint import official_format, save
+from utils.cli.settings import cider_settings
+from utils.detection.reference import make_reference, make_scorer, reference_path, save_reference
 from utils.evaluation.features import Features
-from utils.evaluation.reference import make_reference, make_scorer, reference_path, save_reference
 from utils.files import file_sha256
-from utils.settings import cider_settings
-from utils.training.checkpoint import official_format, save
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from models.cider import CIDERNet
 from models.vos import VOSNet
+from utils.checkpoint import official_format, save
 from utils.data.id_sets import load_id
 from utils.data.images import TensorImages
 from utils.errors import UserError
@@ -18,7 +19,6 @@ from utils.evaluation.linear_probe import cached_batches, train_probe
 from utils.evaluation.pytorch_ood_scores import CLASSES, NOT_OFFERED
 from utils.evaluation.registry import SCORES, chosen_scores, unknown_score
 from utils.evaluation.score_parts import Ingredients, Network
-from utils.training.checkpoint import official_format, save
 
 CPU = torch.device("cpu")
 WITHOUT_CLASSIFIER = {"knn", "maha", "maha++", "maha-official", "ssd", "prototype", "rmd", "gmm"}

@@ -13,11 +13,10 @@ from benchmarks import estimate, report
 from models.cider import CIDERNet
 from tests.commands import REPOSITORY, shell
 from tests.data_files import write_cifar10, write_images
-from utils import plan
 from utils.errors import UserError
 from utils.evaluation.registry import SCORES
 from utils.files import file_sha256
-from utils.results import rows
+from utils.results import plan, rows
 
 spec = importlib.util.spec_from_file_location("reproduce", REPOSITORY / "scripts" / "reproduce.py")
 reproduce = importlib.util.module_from_spec(spec)

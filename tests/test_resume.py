@@ -21,7 +21,7 @@ from training_runs import (
     trained,
 )
 
-from utils.training import checkpoint
+from utils import checkpoint
 from utils.training.loop import SaveEvery
 from utils.training.resume import STATE_ENTRIES
 

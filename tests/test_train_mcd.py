@@ -15,10 +15,11 @@ from training_runs import differences, flat, run_script_in_process, signal_after
 
 import train_mcd
 from models.mcd import MCDNet
-from utils import mcd_options
+from utils import checkpoint
+from utils.cli import mcd as mcd_options
 from utils.data.id_sets import load_id
 from utils.data.splits import load_split, split_set
-from utils.training import checkpoint, distributed
+from utils.training import distributed
 from utils.training.best_weights import BestWeights
 from utils.training.run_folder import TIME_FIELDS
 

@@ -15,10 +15,11 @@ from training_runs import Fault, Outcome, run_script_in_process, signal_after_li
 
 import train_vos
 from models.vos import VOSNet
+from utils import checkpoint
 from utils.data.order import outlier_generator
 from utils.outliers import ClassQueues, NoiseOfSteps, place
-from utils.train_run import run_training
-from utils.training import checkpoint, distributed
+from utils.training import distributed
+from utils.training.run import run_training
 
 Batch = namedtuple("Batch", "images labels size epoch index")
 CLASSES, DIM = 3, 6

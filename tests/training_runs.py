@@ -20,11 +20,10 @@ from unittest import mock
 import torch
 
 from train_cider import parse_arguments, train
-from utils import files
+from utils import checkpoint, files
 from utils.errors import run_script
-from utils.train_run import run_training
-from utils.training import checkpoint
 from utils.training.loop import Training
+from utils.training.run import run_training
 from utils.training.run_folder import TIME_FIELDS, RunFolder
 
 SCRIPT = Path(__file__).parent.parent / "train_cider.py"

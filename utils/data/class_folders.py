@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from utils.data.image_folder import Listing, abridged, list_classes, load_files, other_files_note
-from utils.data.imagenet_source import PUBLIC_LIST, read_class_list
 from utils.data.images import FileImages, ImageSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 from utils.files import REPOSITORY
+from utils.prepare.imagenet_source import PUBLIC_LIST, read_class_list
 
 IMAGENET_100_FOLDER = REPOSITORY / "datasets/ImageNet100"
 _TEST_FOLDERS = ("val", "test", "validation")

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from utils.cli.settings import cider_settings, mcd_settings, vos_settings
 from utils.evaluation.grid import Grid
 from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
 from utils.results.aggregate import RUN, Group, Spread, base_set, group_of, set_order
 from utils.results.published import MARKS as SOURCES
 from utils.results.published import OPENOOD
 from utils.results.rows import OTHER_FILES
-from utils.settings import cider_settings, mcd_settings, vos_settings
 
 # Names of the papers' tables for a method of ours with a score.
 PAPER_NAMES = {

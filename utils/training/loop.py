@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from utils import checkpoint
 from utils.errors import UserError
-from utils.training import checkpoint, distributed
+from utils.training import distributed
 from utils.training.interrupts import Interrupts, command_to_go_on
 from utils.training.meter import LossMeter, Rate
 from utils.training.precision import Precision

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from utils import checkpoint
 from utils.errors import UserError
-from utils.training import checkpoint
 from utils.training.key_arguments import key_arguments
 from utils.training.run_folder import RunFolder
 

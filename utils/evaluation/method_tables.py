@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from utils.eval_inputs import OODSets
-from utils.eval_scored import MARKS, footnote, unlabelled_of, whole_name
+from utils.checkpoint import Checkpoint
 from utils.evaluation.evaluation import Evaluation, ScoreResult
+from utils.evaluation.inputs import OODSets
+from utils.evaluation.scored import MARKS, footnote, unlabelled_of, whole_name
 from utils.evaluation.tables import Row, Table
-from utils.training.checkpoint import Checkpoint
 
 METHOD_NAMES = {
     "cider": "CIDER",

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from utils.data.download import megabytes
 from utils.data.places import shown
+from utils.prepare.download import megabytes
 
 
 class ArchiveError(Exception):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from utils.data.inventory import RECORDS
 from utils.data.ood_files import list_file_beside
 from utils.data.ood_table import OOD_SETS, OODSet
-from utils.data.prepare import SEED
-from utils.data.sources import BY_HAND, archive_of, places_of, source_of
 from utils.data.svhn import FULL_FILE, PER_DIGIT, SELECTED_FILE
+from utils.prepare.inventory import RECORDS
+from utils.prepare.prepare import SEED
+from utils.prepare.sources import BY_HAND, archive_of, places_of, source_of
 
 _ROOT = Path("datasets")
 

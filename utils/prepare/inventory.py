@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.data import cifar
-from utils.data.download import file_md5
 from utils.data.image_folder import list_images
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
-from utils.data.sources import Source, ood_roots, places_of
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn, selected_count
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
+from utils.prepare.download import file_md5
+from utils.prepare.sources import Source, ood_roots, places_of
 
 RECORDS = "prepared.json"
 

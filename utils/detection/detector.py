@@ -10,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.data.decode import resize_center_crop, to_rgb
 from utils.data.images import read_image
+from utils.detection.reference import Reference, Scorer, load_reference, make_scorer, reference_path
 from utils.errors import UserError
 from utils.evaluation.features import outputs_of
-from utils.evaluation.reference import Reference, Scorer, load_reference, make_scorer, reference_path
 from utils.evaluation.scores import majority_vote
-from utils.training.checkpoint import Checkpoint, load_checkpoint
 
 # Of the paper; files of the official code do not say theirs.
 DEFAULT_TEMPERATURE = 0.1

@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
 from utils.data.ood_sets import default_ood_sets
 from utils.data.ood_table import find_ood_set
 from utils.data.splits import SetSplit, Split, from_plain, load_split
 from utils.errors import UserError
-from utils.eval_inputs import OODSets
 from utils.evaluation.evaluation import ID_TEST
-from utils.training.checkpoint import Checkpoint
+from utils.evaluation.inputs import OODSets
 
 PART_OF_SET = " (scored part, "
 MARKS = {"transductive": "†", "inductive": "‡", "unknown": "?"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from utils import options
-from utils.command_line import command
+from utils.cli import options
+from utils.cli.command_line import command
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.registry import listing, unknown_score
 from utils.files import REPOSITORY

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils import train_options
+from utils import checkpoint
+from utils.cli import train as train_options
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.errors import UserError
 from utils.evaluation.quick import knn_accuracy
-from utils.training import checkpoint, distributed
+from utils.training import distributed
 from utils.training.loop import Method, Training
 from utils.training.random_state import seed_all
 from utils.training.resume import saved_state

@@ -11,10 +11,10 @@ from tqdm import tqdm
 from utils.data.decode import resize_center_crop
 from utils.data.image_folder import shown
 from utils.data.images import read_image
-from utils.data.stream import Fault, decode_stream
-from utils.detector import Detector
+from utils.detection.contact_sheet import GREEN, PICTURE, RED, Group, Picture, draw_contact_sheet, pick_rows
+from utils.detection.detector import Detector
+from utils.detection.stream import Fault, decode_stream
 from utils.errors import UserError
-from utils.evaluation.contact_sheet import GREEN, PICTURE, RED, Group, Picture, draw_contact_sheet, pick_rows
 from utils.files import atomic_write
 
 CSV_COLUMNS = ("path", "score", "id_or_ood", "nearest_class", "probability")

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from utils import options, train_options
-from utils.command_line import HERE_ONLY, command
+from utils.cli import options
+from utils.cli import train as train_options
+from utils.cli.command_line import HERE_ONLY, command
+from utils.cli.settings import mcd_settings
 from utils.data.splits import MODES, SMALLEST_CHOICE
-from utils.settings import mcd_settings
 
 STAGES = ("both", "pretrain", "finetune")
 # Options that only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.data.download import megabytes
 from utils.data.image_folder import abridged
-from utils.data.imagenet_source import ImageNetPart, Images, images_below
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 from utils.files import atomic_write
+from utils.prepare.download import megabytes
+from utils.prepare.imagenet_source import ImageNetPart, Images, images_below
 
 # ILSVRC 2012 has 732 to 1,300 training images a class, and 50 validation images.
 USUAL_COUNTS = {"train": (732, 1_300), "val": (50, 50)}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.data.ood_sets import MissingSet, default_ood_sets, load_ood
 from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
 from utils.evaluation.grid import Missing
-from utils.training.checkpoint import Checkpoint
 
 
 def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int | None) -> Path:

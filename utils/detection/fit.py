@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import torch
 
+from utils.checkpoint import Checkpoint
 from utils.data import cifar
 from utils.data.class_folders import split_rows
 from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD, IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
-from utils.detector import scorer_of, usual_score
+from utils.detection.detector import scorer_of, usual_score
+from utils.detection.reference import Reference, make_reference, reference_path, save_reference
 from utils.errors import UserError
 from utils.evaluation.features import Features, extract
-from utils.evaluation.reference import Reference, make_reference, reference_path, save_reference
-from utils.training.checkpoint import Checkpoint
 
 
 class InputFormat(NamedTuple):

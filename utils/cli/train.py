@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
-from utils.command_line import command
+from utils.cli.command_line import command
+from utils.cli.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
 from utils.files import REPOSITORY
-from utils.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
 from utils.training.key_arguments import key_arguments
 from utils.training.loop import SaveEvery
 from utils.training.schedule import WARMUPS
@@ -101,7 +101,7 @@ def add_network_options(
 
 
 def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
-    """Epochs, batch size, SGD and the learning-rate schedule; unset values are filled in from utils/settings.py."""
+    """Epochs, batch size, SGD and the learning-rate schedule; unset values are filled in from utils/cli/settings.py."""
     group = parser.add_argument_group("optimisation")
     group.add_argument("--epochs", type=positive_int, help=f"({PAPER})")
     group.add_argument(

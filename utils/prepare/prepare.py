@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.data.archives import ArchiveError, file_names, temporary_folder, unpack
-from utils.data.download import DownloadError, Patience, fetch, file_md5
 from utils.data.image_folder import IMAGE_SUFFIXES, list_images
-from utils.data.inventory import Found, Record, add_record, cifar_faults, images_digest, look
 from utils.data.ood_files import DRAWN_HERE, existing_places, list_file_beside
 from utils.data.ood_table import OODSet
-from utils.data.sources import Source, archive_of, places_of
 from utils.data.svhn import SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
+from utils.prepare.archives import ArchiveError, file_names, temporary_folder, unpack
+from utils.prepare.download import DownloadError, Patience, fetch, file_md5
+from utils.prepare.inventory import Found, Record, add_record, cifar_faults, images_digest, look
+from utils.prepare.sources import Source, archive_of, places_of
 
 SEED = 0
 

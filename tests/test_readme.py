@@ -58,7 +58,7 @@ def test_scripts_and_flags_in_the_readme_exist():
     assert {script for script, _ in commands} >= {"train_cider.py", "eval_cider.py", "detect.py", "scripts/demo.sh"}
     sources = [REPOSITORY / "utils", *REPOSITORY.glob("*.py"), *REPOSITORY.glob("scripts/*.py")]
     spelled = "\n".join(
-        path.read_text(encoding="utf-8") for source in sources for path in (sorted(source.glob("*.py")) or [source])
+        path.read_text(encoding="utf-8") for source in sources for path in (sorted(source.rglob("*.py")) or [source])
     )
     for script, arguments in commands:
         assert (REPOSITORY / script).is_file(), script

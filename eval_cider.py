@@ -23,7 +23,6 @@ from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.cli.evaluate import parse_arguments
 from utils.data.id_sets import IDData
 from utils.data.ood_sets import load_ood
-from utils.detection.detector import CLASSIFIERS, usual_score
 from utils.detection.fit import keep_reference
 from utils.errors import UserError, run_script
 from utils.evaluation import plots, report, tables
@@ -31,7 +30,7 @@ from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, no
 from utils.evaluation.features import AMP_TYPES, Features, extract
 from utils.evaluation.inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
 from utils.evaluation.logit_scores import LOGIT_SCORES
-from utils.evaluation.method_tables import METHOD_NAMES, NOISE, chosen_k_line, make_tables, sweep_tables
+from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, sweep_tables
 from utils.evaluation.neighbours import choose_k, sweep_k
 from utils.evaluation.probe import augmented_batches, probe_accuracy
 from utils.evaluation.projector import write_projector
@@ -51,7 +50,7 @@ def ingredients(checkpoint: Checkpoint, data: IDData, k: int, device: torch.devi
         num_classes=len(data.class_names),
         k=k,
         device=device,
-        classifier=model.fc if checkpoint.method in CLASSIFIERS else None,
+        classifier=model.fc if checkpoint.method.trains_classifier else None,
         prototypes=checkpoint.prototypes,
         model=model,
         network=Network(getattr(model, "logits", model), data.mean, data.std, workers),
@@ -60,8 +59,8 @@ def ingredients(checkpoint: Checkpoint, data: IDData, k: int, device: torch.devi
 
 def chosen(args: argparse.Namespace, checkpoint: Checkpoint, given: Ingredients) -> list[Score]:
     """The scores that were asked for, or the usual one of the method; says which ones `all` leaves out."""
-    method = METHOD_NAMES[checkpoint.method]
-    scores, left_out = chosen_scores(args.score or [usual_score(checkpoint)], given, method)
+    method = checkpoint.method
+    scores, left_out = chosen_scores(args.score or [method.score], given, method.label)
     for reason in left_out:
         print(f"note: {reason}", file=sys.stderr)
     return scores
@@ -204,7 +203,7 @@ def evaluate_checkpoint(
     if args.linear_probe:
         evaluation = add_linear_probe(args, device, checkpoint, data, train, test, evaluation)
     kept = [score.name for score in scores if score.name in ("knn", *LOGIT_SCORES)]
-    keep_reference(checkpoint, data, train, test, score=(kept or [usual_score(checkpoint)])[0], k=k, device=device)
+    keep_reference(checkpoint, data, train, test, score=(kept or [checkpoint.method.score])[0], k=k, device=device)
     found = make_tables(checkpoint, data.name, ood, evaluation, positive=args.positive, notes=notes)
     print(tables.to_text(*found))
     sweep = {}

@@ -129,10 +129,10 @@ def start_model(args: argparse.Namespace, path: Path, class_names: tuple[str, ..
             "  get it by  : the same command with --stage both, or with --stage pretrain"
         )
     found = load_checkpoint(path)
-    if found.method != "mcd-pretrain":
+    if found.method.name != "mcd-pretrain":
         raise UserError(
-            f"{path} is not a checkpoint of train_mcd.py's pre-training (it says {found.method}); what a network has "
-            "seen before fine-tuning must be known"
+            f"{path} is not a checkpoint of train_mcd.py's pre-training (it says {found.method.name}); what a network "
+            "has seen before fine-tuning must be known"
         )
     wanted = {"arch": args.model, "stem": args.stem, "width": args.width}
     there = {name: found.model.config[name] for name in wanted}

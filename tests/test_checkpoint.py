@@ -128,7 +128,7 @@ def test_an_export_rebuilds_the_network_and_holds_nothing_else(tmp_path, model, 
     assert not found.model.training
     assert torch.equal(found.model(images), model(images))
     assert [name for name, p in found.model.named_parameters() if not p.requires_grad] == []
-    assert (found.method, found.epoch, found.class_names) == ("supcon", 7, ("a", "b", "ü"))
+    assert (found.method.name, found.epoch, found.class_names) == ("supcon", 7, ("a", "b", "ü"))
     assert torch.equal(found.prototypes, torch.eye(3, 4))
     assert found.args == {"seed": 3, "id_loc": "x"}
     assert found.sha256 == files.file_sha256(path)
@@ -151,7 +151,7 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
     found = load_checkpoint(tmp_path / "x.pth.tar")
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(found.model(images), model(images))
-    assert (found.method, found.epoch, found.args, found.class_names) == ("cider", 500, {}, ())
+    assert (found.method.name, found.epoch, found.args, found.class_names) == ("cider", 500, {}, ())
     assert found.prototypes is None
 
 
@@ -164,6 +164,9 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
         {"state_dict": {"encoder.conv1.weight": torch.zeros(2, 3, 3, 3)}},
         {"network": "os"},
         {"network": ["CIDERNet"]},
+        {"method": "simclr"},
+        {"method": "vos"},
+        {"method": ["cider"]},
         {"model_config": {"arch": "resnet18", "width": 10**7, "num_classes": 3, "feat_dim": 4}},
         {"model_config": {"arch": "../x"}},
         {"model_config": {"command": "x"}},

@@ -107,11 +107,11 @@ def test_a_checkpoint_rebuilds_it_with_and_without_its_description(small: MCDNet
     content = official_format(small, None, method="mcd", epoch=2, args={}, class_names=("a", "b", "c"))
     save(content, tmp_path / "described.pth.tar")
     found = load_checkpoint(tmp_path / "described.pth.tar")
-    assert (found.method, type(found.model), found.model.config) == ("mcd", MCDNet, small.config)
+    assert (found.method.name, type(found.model), found.model.config) == ("mcd", MCDNet, small.config)
     full = MCDNet("resnet18", 3)
     torch.save({f"module.{name}": value for name, value in full.state_dict().items()}, tmp_path / "bare.pt")
     found = load_checkpoint(tmp_path / "bare.pt")
-    assert found.method == "mcd" and torch.equal(found.model.head2.weight, full.head2.weight)
+    assert found.method.name == "mcd" and torch.equal(found.model.head2.weight, full.head2.weight)
 
 
 @pytest.mark.parametrize(("kwargs", "reason"), [

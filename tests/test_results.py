@@ -256,7 +256,17 @@ def test_a_short_run_is_marked_as_no_reproduction():
 
 @pytest.mark.parametrize(
     ("given", "same"),
-    [({}, True), ({"epochs": 499}, False), ({"train_images": 49_999}, False), ({"architecture": "WRN-40-2"}, False)],
+    [
+        ({}, True),
+        ({"epochs": 499}, False),
+        ({"train_images": 49_999}, False),
+        ({"architecture": "WRN-40-2"}, False),
+        ({"method": "VOS", "epochs": 100}, True),
+        ({"method": "MCD", "epochs": 309}, False),
+        ({"method": "MCD", "epochs": 310}, True),
+        ({"method": "MCD (pre-trained)", "epochs": 100}, False),
+        ({"method": "another"}, False),
+    ],
 )
 def test_which_setup_is_the_papers(given, same):
     [group] = aggregate([row(**given)])

@@ -207,7 +207,7 @@ def test_a_transductive_run_keeps_the_epoch_that_the_labels_choose(whole) -> Non
     aurocs = [line["choice/auroc"] for line in lines if "choice/auroc" in line]
     chosen = 1 + aurocs.index(max(aurocs))
     found = checkpoint.load_checkpoint(folder / "run" / "checkpoint_4.pth.tar")
-    assert (found.method, found.epoch, found.unlabelled["mode"]) == ("mcd", 4, "transductive")
+    assert (found.method.name, found.epoch, found.unlabelled["mode"]) == ("mcd", 4, "transductive")
     assert found.unlabelled["ood"] == ["digits-6-9"]
     assert found.unlabelled["choice"].startswith(f"epoch {chosen} of 4, by the AUROC on 50 ID and 50 OOD images")
     state = checkpoint.load(folder / "run" / "last.pt")["modules"]

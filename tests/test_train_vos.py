@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_queues(tmp_path: Pat
     assert states[0]["modules"]["queues"]["filled"].tolist() == [5] * 6
 
     found = checkpoint.load_checkpoint(tmp_path / "whole" / "digits" / "run" / "checkpoint_4.pth.tar")
-    assert (found.method, found.epoch, type(found.model)) == ("vos", 4, VOSNet)
+    assert (found.method.name, found.epoch, type(found.model)) == ("vos", 4, VOSNet)
     saved = states[0]["modules"]["model"]
     assert torch.equal(found.model.energy, saved["energy"])
     assert torch.equal(found.model.logistic.weight, saved["logistic.weight"])
@@ -152,7 +152,7 @@ def test_small_classes_are_said_and_the_baseline_has_no_untrained_numbers(tmp_pa
     baseline = run(tmp_path / "ce", *options, "--loss-weight", "0")
     assert baseline.status == 0 and "Virtual outliers" not in baseline.out, baseline.err
     found = checkpoint.load_checkpoint(tmp_path / "ce" / "digits" / "run" / "checkpoint_2.pth.tar")
-    assert found.method == "ce" and found.model.energy is None
+    assert found.method.name == "ce" and found.model.energy is None
 
 
 def test_what_no_outlier_has_trained_yet_gives_no_score(tmp_path: Path, run_eval) -> None:
@@ -174,7 +174,7 @@ def test_official_files_are_recognised(tmp_path: Path, prefix: str) -> None:
     weights = official_wrn()
     torch.save({prefix + name: value for name, value in weights.items()}, tmp_path / "epoch_99.pt")
     found = checkpoint.load_checkpoint(tmp_path / "epoch_99.pt")
-    assert found.method == "vos" and found.model.config["arch"] == "wrn-40-2"
+    assert found.method.name == "vos" and found.model.config["arch"] == "wrn-40-2"
     assert torch.equal(found.model.fc.weight, weights["fc.weight"])
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from models import cider, mcd, vos
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
+from utils.methods import Method, find_method
 
 # Class of a network, as files name it -> the module that has it, with `config_from_state_dict`.
 NETWORKS = {"CIDERNet": cider, "VOSNet": vos, "MCDNet": mcd}
-OFFICIAL_METHODS = {"CIDERNet": "cider", "VOSNet": "vos", "MCDNet": "mcd"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Checkpoint:
     """
 
     model: nn.Module
-    method: str
+    method: Method
     epoch: int
     prototypes: Tensor | None
     path: Path
@@ -125,6 +125,7 @@ def official_format(
 
     Args:
         model: one of NETWORKS, whose `config` are its constructor's arguments.
+        method: name of one of utils.methods.METHODS.
     """
     # Cloned, since torch.save writes the whole storage of a tensor that is a part of another.
     return {
@@ -167,7 +168,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             model.forget_uncertainty()
         return Checkpoint(
             model=model,
-            method=str(content.get("method", OFFICIAL_METHODS[network])),
+            method=find_method(network, content.get("method")),
             epoch=epoch,
             prototypes=_prototypes(content, model.config),
             path=path,

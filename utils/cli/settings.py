@@ -170,3 +170,11 @@ def cider_settings(id_name: str, loss: str) -> dict[str, Any]:
     if loss == "ce" and id_name.startswith("CIFAR"):
         settings |= _CROSS_ENTROPY
     return settings
+
+
+def total_epochs(method: str, id_name: str) -> int:
+    """Epochs of all stages of a method, one of utils.methods, on an ID set."""
+    if method in ("mcd", "mcd-pretrain"):
+        settings = mcd_settings(id_name, None)
+        return settings["pretrain_epochs"] + (settings["epochs"] if method == "mcd" else 0)
+    return (vos_settings(id_name, None) if method == "vos" else cider_settings(id_name, method))["epochs"]

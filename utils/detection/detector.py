@@ -21,10 +21,6 @@ from utils.evaluation.scores import majority_vote
 # Of the paper; files of the official code do not say theirs.
 DEFAULT_TEMPERATURE = 0.1
 
-# How the checkpoints of a network are scored where nothing else is asked for: as in the papers.
-USUAL_SCORE = {"CIDERNet": "knn", "VOSNet": "energy", "MCDNet": "discrepancy"}
-CLASSIFIERS = ("ce", "vos", "mcd", "mcd-pretrain")  # methods that train the network's classifier
-
 ImageLike = Image.Image | str | Path
 
 
@@ -187,14 +183,9 @@ def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> No
         raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
 
 
-def usual_score(checkpoint: Checkpoint) -> str:
-    """Name of the score that the paper of the checkpoint's method uses."""
-    return USUAL_SCORE[type(checkpoint.model).__name__]
-
-
 def scorer_of(checkpoint: Checkpoint, name: str, k: int) -> Scorer:
     """The score of that name for this checkpoint; a UserError where the checkpoint cannot give it."""
-    return make_scorer(name, checkpoint.model, k=k, classifier_is_trained=checkpoint.method in CLASSIFIERS)
+    return make_scorer(name, checkpoint.model, k=k, classifier_is_trained=checkpoint.method.trains_classifier)
 
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:

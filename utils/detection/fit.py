@@ -13,7 +13,7 @@ from utils.data import cifar
 from utils.data.class_folders import split_rows
 from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD, IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
-from utils.detection.detector import scorer_of, usual_score
+from utils.detection.detector import scorer_of
 from utils.detection.reference import Reference, make_reference, reference_path, save_reference
 from utils.errors import UserError
 from utils.evaluation.features import Features, extract
@@ -136,7 +136,7 @@ def fit_reference(
         workers=workers,
     )
     reference = make_reference(
-        scorer_of(checkpoint, usual_score(checkpoint), k),
+        scorer_of(checkpoint, checkpoint.method.score, k),
         features_of(images.subset(bank)),
         features_of(images.subset(held_out)),
         source=f"the held-out fifth of {folder}",

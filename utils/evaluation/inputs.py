@@ -143,7 +143,7 @@ def about(
         "checkpoint": {
             "path": str(checkpoint.path),
             "sha256": checkpoint.sha256,
-            "method": checkpoint.method,
+            "method": checkpoint.method.name,
             "epoch": checkpoint.epoch,
             "model": checkpoint.model.config,
             "trained_with": checkpoint.args,

@@ -11,14 +11,6 @@ from utils.evaluation.inputs import OODSets
 from utils.evaluation.scored import MARKS, footnote, unlabelled_of, whole_name
 from utils.evaluation.tables import Row, Table
 
-METHOD_NAMES = {
-    "cider": "CIDER",
-    "supcon": "SupCon",
-    "ce": "Cross-entropy",
-    "vos": "VOS",
-    "mcd": "MCD",
-    "mcd-pretrain": "MCD (pre-trained)",
-}
 NOISE = "gaussian-noise"
 ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 
@@ -44,7 +36,7 @@ def make_tables(
     )
     return [
         Table(
-            method=METHOD_NAMES[checkpoint.method],
+            method=checkpoint.method.label,
             arch=arch if config["width"] == 64 else f"{arch} (width {config['width']})",
             id_set=id_name,
             score=result.shown,

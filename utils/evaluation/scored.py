@@ -26,7 +26,7 @@ def unlabelled_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
     """
     if checkpoint.unlabelled is None:
         unknown = {"mode": "unknown", "ood": [], "choice": "not known"}
-        return unknown if checkpoint.method == "mcd" else None
+        return unknown if checkpoint.method.sees_unlabelled else None
     return {name: value for name, value in checkpoint.unlabelled.items() if name != "split"}
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from utils.cli.settings import cider_settings, mcd_settings, vos_settings
+from utils.cli.settings import total_epochs
 from utils.evaluation.grid import Grid
 from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
+from utils.methods import labelled
 from utils.results.aggregate import RUN, Group, Spread, base_set, group_of, set_order
 from utils.results.published import MARKS as SOURCES
 from utils.results.published import OPENOOD
@@ -155,16 +156,12 @@ def counterparts(group: Group, published: Sequence[Group]) -> list[Group]:
 
 def same_setup(facts: Mapping[str, str], published: Mapping[str, str]) -> bool:
     """Whether a group of ours was trained as the paper says: network, epochs, all training images."""
-    loss = {"CIDER": "cider", "SupCon": "supcon", "Cross-entropy": "ce"}.get(facts["method"])
-    if loss:
-        epochs = cider_settings(facts["id"], loss)["epochs"]
-    else:
-        usual = (mcd_settings if facts["method"] == "MCD" else vos_settings)(facts["id"], None)
-        epochs = usual["epochs"] + usual.get("pretrain_epochs", 0)
+    method = labelled(facts["method"])
     all_images = TRAIN_IMAGES.get(facts["id"], 0)
     return (
-        facts["architecture"] == published["architecture"]
-        and int(facts["epochs"]) >= epochs
+        method is not None
+        and facts["architecture"] == published["architecture"]
+        and int(facts["epochs"]) >= total_epochs(method.name, facts["id"])
         and int(facts["train_images"]) >= all_images
     )
 

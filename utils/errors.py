@@ -1,8 +1,10 @@
-"""The one exception for mistakes of a user, and how a script reports it."""
+"""The one exception for mistakes of a user, how a script reports it, and foreign words made fit for a message."""
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+_LONGEST = 300
 
 
 class UserError(Exception):
@@ -25,3 +27,29 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
+
+
+def one_line(words: object) -> str:
+    """What a library, the system or a file says, on one line of at most 300 characters without control characters.
+
+    Of an exception without words it is the name of its class.
+    """
+    text = " ".join(str(words)[: 4 * _LONGEST].split())
+    text = shown(text) or type(words).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def shown(name: str | Path) -> str:
+    """A name on one line that any stream can take: control characters and bytes that are no UTF-8 as escapes."""
+    return "".join(_escaped(char) if _needs_escape(char) else char for char in str(name))
+
+
+def _needs_escape(char: str) -> bool:
+    # Not str.isprintable: Persian and the scripts of India need its zero-width joiners.
+    code = ord(char)
+    reorders = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029) or 0xD800 <= code < 0xE000 or reorders
+
+
+def _escaped(char: str) -> str:
+    return char.encode("ascii", "backslashreplace").decode() if ord(char) > 0x7F else f"\\x{ord(char):02x}"

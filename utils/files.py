@@ -1,12 +1,19 @@
-"""Files that are either complete or not there: atomic writing and checksums."""
+"""Files that are either complete or not there, and files of others that are looked at before they are believed."""
 
+import fcntl
 import hashlib
+import json
 import os
+import re
+import secrets
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from utils.errors import UserError, one_line
 
 # datasets/ and checkpoints/ are found from here, whatever folder a command is typed in.
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -16,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | None = None) -> Iterator[IO]:
     """Open a temporary file beside `path`; when the block ends well it is flushed to disk and replaces `path`.
 
-    If the block raises, or the process dies, `path` is untouched. Text modes write UTF-8.
+    If the block raises, or the process dies, `path` is untouched. Text modes write UTF-8. What processes that were
+    killed have left half-written in the folder is removed.
 
     Args:
         previous: the new name of the file that was at `path`, in the same folder; it is renamed once the new file is
@@ -24,22 +32,107 @@ def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | N
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    _remove_abandoned(path.parent)
+    temporary, handle = _open_temporary(path)
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes the file private; give it the permissions that open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(temporary, path)
+            if previous is not None and path.exists():
+                os.replace(path, previous)
+            os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+
+
+def _open_temporary(path: Path) -> tuple[Path, int]:
+    """A new file beside `path` and its handle, locked for as long as it is open, which says that somebody writes it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        _is_locked_here(handle)
+        # Another process may have taken it for abandoned before it was locked.
+        if temporary.exists():
+            return temporary, handle
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return  # files may be written there, but not listed
+    for name in filter(_TEMPORARY.fullmatch, names):
+        try:
+            handle = os.open(folder / name, os.O_RDWR)
+        except OSError:
+            continue  # another user's, or just finished
+        if _is_locked_here(handle):
+            (folder / name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _is_locked_here(handle: int) -> bool:
+    """Whether the file's lock could be had; never on a file system without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def require_writable(folder: str | Path) -> None:
+    """Raise a UserError unless files can be written in `folder`, which need not exist yet; nothing is left there.
+
+    For the start of what takes minutes and is written at its end.
+    """
+    place = Path(folder).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise UserError(f"nothing can be written to {folder}: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises OSError, or ValueError with the reason why it is not one of finite numbers."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("brackets within brackets, too deep to be read") from None
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def check_archive(archive: str | Path | IO[bytes], *, checksums: bool = False) -> None:
+    """Look at a zip archive that torch.save or numpy.savez is said to have written, before anything of it is believed.
+
+    They store without compression, so that what declares more bytes than the file has would only fill the memory.
+
+    Args:
+        checksums: also read every record and compare its CRC, which torch does not.
+    Raises:
+        ValueError: damaged, or no such archive; the reason.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            declared = sum(record.file_size for record in opened.infolist())
+            there = os.stat(archive).st_size if isinstance(archive, str | Path) else archive.seek(0, os.SEEK_END)
+            if declared > there:
+                raise ValueError(f"it has {there:,} bytes and says that it holds {declared:,}")
+            damaged = opened.testzip() if checksums else None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(one_line(error)) from error
+    if damaged is not None:
+        raise ValueError(f"its record {one_line(damaged)} is not what was written")
 
 
 def file_sha256(path: str | Path) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.places import described, shown
-from utils.errors import UserError
+from utils.errors import UserError, one_line, shown
 
 _NUMBER_CODES = frozenset({"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"})
 
@@ -44,7 +43,7 @@ def load_plain_pickle(path: str | Path, content: bytes, advice: str) -> dict:
     # Damage can put any opcode anywhere, so the unpickler may raise nearly every kind of exception.
     except Exception as error:
         raise UserError(
-            f"damaged file: {described(error)}\n  file       : {shown(path)} ({len(content):,} bytes)\n  {advice}"
+            f"damaged file: {one_line(repr(error))}\n  file       : {shown(path)} ({len(content):,} bytes)\n  {advice}"
         ) from error
 
 

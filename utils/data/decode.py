@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.data.places import described
+from utils.errors import one_line
 
 # What the suffixes of image_folder.py stand for. Pillow knows forty more, and hands some to other programs (EPS).
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -128,4 +128,4 @@ def _reason(error: Exception) -> str:
         return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return described(error)
+    return one_line(f"{type(error).__name__}: {error}")

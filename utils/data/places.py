@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 
 def is_file(path: Path) -> bool:
@@ -44,26 +44,6 @@ def cannot_read(error: OSError, path: Path) -> UserError:
         f"cannot be read: {error.strerror}\n  looked at  : {shown(path)}\n"
         f"  do         : check the path and its permissions"
     )
-
-
-def shown(name: str | Path) -> str:
-    """A file's name on one line that any stream can take: control characters and bytes that are no UTF-8 as escapes."""
-    return "".join(_escaped(char) if _needs_escape(char) else char for char in str(name))
-
-
-def described(error: Exception) -> str:
-    """What went wrong on one short line; the text may hold pieces of a damaged file."""
-    return shown(f"{type(error).__name__}: {error}"[:200])
-
-
-def _needs_escape(char: str) -> bool:
-    # Not str.isprintable: Persian and the scripts of India need its zero-width joiners.
-    code = ord(char)
-    return code < 0x20 or 0x7F <= code < 0xA0 or code in (0x2028, 0x2029) or 0xD800 <= code < 0xE000
-
-
-def _escaped(char: str) -> str:
-    return char.encode("ascii", "backslashreplace").decode() if ord(char) > 0x7F else f"\\x{ord(char):02x}"
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:

@@ -251,7 +251,7 @@ def train(run: TrainRun) -> None:
     batches = run.batches(TwoViews(data.size, crop_scale=data.crop_scale, **common))
     if args.loss == "supcon":
         method = supcon_method(run.wrap(model), temperature=args.temp)
-        run.fit(model, method, batches, name="supcon", describe=HeadMonitor())
+        run.fit(model, method, batches, name="supcon", describe=HeadMonitor(trained_with=vars(args)))
         return
     prototypes = make_prototypes(run, model)
     of_the_moment = partial(unit_rows, prototypes)
@@ -264,7 +264,7 @@ def train(run: TrainRun) -> None:
         name="cider",
         others={"prototypes": prototypes},
         prototypes=of_the_moment,
-        describe=HeadMonitor(of_the_moment, data.class_names, warmup_steps=args.warmup_epochs * len(batches)),
+        describe=HeadMonitor(of_the_moment, data.class_names, args.warmup_epochs * len(batches), vars(args)),
     )
 
 

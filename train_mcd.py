@@ -39,7 +39,7 @@ from utils.losses import discrepancy_loss
 from utils.training import distributed
 from utils.training.best_weights import BestWeights
 from utils.training.loop import Losses, Method
-from utils.training.run import TrainRun, load_data, processes, run_folder
+from utils.training.run import TrainRun, load_data, processes, run_folder, settle_batches
 
 FACTS = ("start_weights", "split_lists")  # hashes in the saved state, which a resumed run must find again
 STEPS = 2  # optimisation steps a batch, over which the log takes its means
@@ -248,6 +248,7 @@ def main() -> None:
     with processes(args, device) as device:
         data = load_data(args)
         if args.stage != "finetune":
+            settle_batches(first, "mcd-pretrain", data)
             run = TrainRun(first, device, data=data)
             if not run.finished:
                 pretrain(run)
@@ -257,6 +258,7 @@ def main() -> None:
             distributed.from_main(lambda: None)  # all wait until the checkpoint is there
         if args.stage == "pretrain":
             return
+        settle_batches(args, "mcd", data)
         model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs), data.class_names)
         mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
         run = TrainRun(args, device, data=data, facts=facts(mix, model))

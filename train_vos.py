@@ -279,4 +279,4 @@ def train(run: TrainRun) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: run_training(parse_arguments, train))
+    run_script(lambda: run_training(parse_arguments, train, "vos"))

@@ -48,7 +48,15 @@ def test_collapse_is_warned_of_once(capsys):
     warned = capsys.readouterr()
     assert warned.out == ""
     assert warned.err.count("warning:") == 1
-    assert "almost one point (mean cosine 0.9950)" in warned.err and "try" in warned.err
+    assert "almost one point (mean cosine 0.9950)" in warned.err and "Try another --seed" in warned.err
+
+
+def test_the_advice_leaves_out_what_was_set_already(capsys):
+    HeadMonitor(trained_with={"loss": "cider", "prototype_init": "simplex"})({"cosine/pairs": 0.995}, 1)
+    HeadMonitor(trained_with={"loss": "supcon", "prototype_init": "class-means"})({"cosine/pairs": 0.995}, 1)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "simplex" not in first and "--loss supcon" in first
+    assert "simplex" not in second and "--loss supcon" not in second
 
 
 def turned(*degrees):

@@ -38,8 +38,8 @@ _CONTRASTIVE: dict[str, dict[str, Any]] = {
     "folder": dict(
         model="resnet18",
         epochs=100,
-        batch_size=128,
-        learning_rate=0.1,
+        batch_size=None,  # by the number of images: folder_batches
+        learning_rate=None,
         warmup_epochs=5,
         proto_m=0.95,
         w=2.0,
@@ -92,7 +92,7 @@ _VOS: dict[str, dict[str, Any]] = {
     "ImageNet-100": dict(
         model="resnet34", stem="imagenet", pretrained=True, feat_dim=64, epochs=10, learning_rate=0.01, save_epoch=10
     ),
-    "folder": dict(model="resnet18", feat_dim=64, learning_rate=0.05),
+    "folder": dict(model="resnet18", feat_dim=64, batch_size=None, learning_rate=None),
 }
 
 # MCD: Yu and Aizawa 2019; the fine-tuning as their code has it, the pre-training as a third party's. One OOD set is in
@@ -142,8 +142,18 @@ _MCD: dict[str, dict[str, Any]] = {
         ood=["dtd"],
         save_epoch=10,
     ),
-    "folder": dict(model="resnet18", pretrain_epochs=100, pretrain_learning_rate=0.05),
+    "folder": dict(
+        model="resnet18",
+        batch_size=None,  # by the number of images, here and in the pre-training: folder_batches
+        learning_rate=None,
+        pretrain_epochs=100,
+        pretrain_batch_size=None,
+        pretrain_learning_rate=None,
+    ),
 }
+# What --in-dataset folder trains at by method: the learning rate for a batch of 128 images.
+FOLDER_RATES = {"cider": 0.125, "vos": 0.05, "mcd-pretrain": 0.05, "mcd": 0.01}
+LARGEST_BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 128, 16, 20
 
 
 def mcd_settings(id_name: str, model: str | None) -> dict[str, Any]:
@@ -178,3 +188,17 @@ def total_epochs(method: str, id_name: str) -> int:
         settings = mcd_settings(id_name, None)
         return settings["pretrain_epochs"] + (settings["epochs"] if method == "mcd" else 0)
     return (vos_settings(id_name, None) if method == "vos" else cider_settings(id_name, method))["epochs"]
+
+
+def folder_batches(method: str, train_images: int, batch_size: int | None = None) -> dict[str, Any]:
+    """Batch size and learning rate for classes of one's own, where the command line does not say them.
+
+    batch = the largest power of two with at least 20 steps an epoch, from 16 to 128;    rate = r128 * batch / 128
+
+    Args:
+        method: of FOLDER_RATES.    train_images: of all classes.    batch_size: where it is given.
+    """
+    if batch_size is None:
+        steps = train_images // STEPS_PER_EPOCH
+        batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, 1 << max(0, steps.bit_length() - 1)))
+    return {"batch_size": batch_size, "learning_rate": FOLDER_RATES[method] * batch_size / 128}

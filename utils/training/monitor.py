@@ -2,10 +2,13 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from utils.evaluation.collapse import ways_out
 
 COLLAPSED = 0.99  # mean cosine between the embeddings of a batch; fresh networks have 0.92 to 0.96
 SHARED = 0.9  # cosine between two prototypes above which their classes share one place
@@ -19,14 +22,20 @@ class HeadMonitor:
         prototypes: gives the (C, D) unit prototypes of the moment, C >= 2; None for a loss without prototypes.
         class_names: of the C classes, for the warning.
         warmup_steps: classes still lie close together before this step, so the pair warning waits for it.
+        trained_with: the arguments of the run; what they have already is not advised.
     """
 
     def __init__(
-        self, prototypes: Callable[[], Tensor] | None = None, class_names: Sequence[str] = (), warmup_steps: int = 0
+        self,
+        prototypes: Callable[[], Tensor] | None = None,
+        class_names: Sequence[str] = (),
+        warmup_steps: int = 0,
+        trained_with: Mapping[str, Any] | None = None,
     ):
         self._prototypes = prototypes
         self._class_names = class_names
         self._warmup_steps = warmup_steps
+        self._advice = f"Try {', or '.join(ways_out(trained_with or {}))}."
         self._warned: set[str] = set()
 
     def __call__(self, means: dict[str, float], step: int) -> dict[str, float]:
@@ -40,8 +49,7 @@ class HeadMonitor:
             self._warn(
                 "collapse",
                 f"the embeddings of all images lie on almost one point (mean cosine {means['cosine/pairs']:.4f}): "
-                "the head is collapsing to a constant map. Known with two classes; try a smaller --w, more classes, "
-                "--loss supcon, or --prototype-init simplex.",
+                f"the head is collapsing to a constant map. Known with two classes. {self._advice}",
             )
         return line
 
@@ -62,7 +70,7 @@ class HeadMonitor:
             self._warn(
                 "shared",
                 f"classes share one prototype: {', '.join(shared)}. Such pairs tend to stay together and cost AUROC. "
-                "Try another --seed, a longer --warmup-epochs, or --prototype-init simplex.",
+                + self._advice,
             )
         return {"head/dispersion": _degrees(cosines.mean().item()), "head/closest-pair": values[0]}
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from utils import checkpoint
 from utils.cli import train as train_options
+from utils.cli.settings import folder_batches
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.errors import UserError
+from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.quick import knn_accuracy
 from utils.training import distributed
 from utils.training.loop import Method, Training
@@ -59,6 +61,7 @@ class TrainRun:
         self.finished = (
             self.state is not None and self.state["finished"] and self.folder.checkpoint(args.epochs).exists()
         )
+        self.last_accuracy: float | None = None
         seed_all(args.seed)
 
     def _open_folder(self) -> dict[str, Any] | None:
@@ -145,7 +148,14 @@ class TrainRun:
             describe=describe,
             evaluate=lambda epoch: {**self._id_accuracy(model, epoch), **evaluate(epoch)},
         ).fit(self.state)
+        self._warn_of_collapse(prototypes())
         self.say_what_next()
+
+    def _warn_of_collapse(self, prototypes: Tensor | None) -> None:
+        """Say it loudly where the run is worth nothing, before its evaluation does."""
+        fault = collapse(len(self.data.class_names), self.last_accuracy, prototypes)
+        if fault and distributed.is_main():
+            print(collapse_warning(fault, vars(self.args)), file=sys.stderr)
 
     def say_what_next(self) -> None:
         """Print the command that evaluates the finished run."""
@@ -207,6 +217,7 @@ class TrainRun:
         found = knn_accuracy(
             model, data.train, data.test, mean=data.mean, std=data.std, device=self.device, workers=self.args.workers
         )
+        self.last_accuracy = found
         return {"id/knn_accuracy": found}
 
 
@@ -235,13 +246,32 @@ def load_data(args: argparse.Namespace) -> IDData:
     return data
 
 
+def settle_batches(args: argparse.Namespace, method: str, data: IDData) -> None:
+    """Fill in batch size and learning rate where they follow from the number of images, and say them."""
+    if args.batch_size is not None and args.learning_rate is not None:
+        return
+    train_options.fill_in(args, folder_batches(method, len(data.train), args.batch_size))
+    if distributed.is_main():
+        print(
+            f"{len(data.train):,} training images: batch size {args.batch_size}, learning rate {args.learning_rate:g}"
+        )
+
+
 def run_training(
-    parse_arguments: Callable[[], tuple[argparse.Namespace, torch.device]], train: Callable[[TrainRun], None]
+    parse_arguments: Callable[[], tuple[argparse.Namespace, torch.device]],
+    train: Callable[[TrainRun], None],
+    method: str = "cider",
 ) -> None:
-    """Body of a train script: arguments, device, processes, and `train` unless the run is finished already."""
+    """Body of a train script: arguments, device, processes, and `train` unless the run is finished already.
+
+    Args:
+        method: of utils.cli.settings.FOLDER_RATES.
+    """
     args, device = parse_arguments()
     with processes(args, device) as device:
-        run = TrainRun(args, device)
+        data = load_data(args)
+        settle_batches(args, method, data)
+        run = TrainRun(args, device, data=data)
         if run.finished:
             run.say_what_next()
         else:

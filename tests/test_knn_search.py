@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from golden_rules import GOLDEN
+from torch.nn import functional as F
 
 from utils.evaluation import knn_search as module
-from utils.evaluation.knn_search import knn_search
+from utils.evaluation.knn_search import Bank, knn_search
 from utils.evaluation.scores import knn_score, knn_scores
 
 
@@ -25,6 +26,69 @@ def random_rows(seed, count, dim, offset=0.0, scale=1.0):
 def loop_scores(bank, queries, k):
     bank, queries = np.asarray(bank, np.float64), np.asarray(queries, np.float64)
     return np.array([-sorted(((query - row) ** 2).sum() for row in bank)[k - 1] for query in queries])
+
+
+def normal(seed, rows, columns):
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def clusters(width):
+    """Ten classes on the sphere, 4,500 rows and 300 queries."""
+    centers = normal(0, 10, 48)
+    rows = (centers.repeat(450, 1) + width * normal(1, 4500, 48)).contiguous()
+    queries = centers.repeat(30, 1) + width * normal(2, 300, 48)
+    return F.normalize(rows), F.normalize(queries)
+
+
+def outliers():
+    rows = normal(4, 4500, 32)
+    rows[::900] *= 1e4
+    rows[7, 3] = 1e6
+    return rows, normal(5, 300, 32)
+
+
+DATA = {
+    "random": lambda: (F.normalize(normal(10, 5003, 33)), F.normalize(normal(11, 300, 33))),
+    "rectified": lambda: (F.normalize(normal(12, 4500, 64).relu()), F.normalize(normal(13, 300, 64).relu())),
+    "wide clusters": lambda: clusters(0.5),
+    "tight clusters": lambda: clusters(1e-3),
+    "one-hot": lambda: (F.one_hot(torch.arange(4500) % 40, 40).float(), normal(3, 300, 40)),
+    "outliers": outliers,
+    "far away": lambda: (1000 + normal(6, 4500, 32), 1000 + normal(7, 300, 32)),
+    "equal rows": lambda: (normal(8, 3, 16).repeat(1500, 1), normal(9, 300, 16)),
+    "half precision": lambda: (normal(14, 4500, 32).half(), normal(15, 300, 32)),
+}
+
+
+@pytest.mark.parametrize("k", [1, 9, 64])
+@pytest.mark.parametrize("name", DATA)
+def test_equal_to_explicit_distances(name, k):
+    bank, queries = DATA[name]()
+    found = knn_search(bank, queries, (k,))
+    distances = torch.stack([(query - bank.double()).square().sum(1) for query in queries.double()])
+    nearest = distances.sort(dim=1, stable=True).values[:, :k]
+    np.testing.assert_allclose(-found.scores[:, 0], nearest[:, -1], rtol=1e-5, atol=1e-9)
+    assert all(len(set(row)) == k for row in found.indices.tolist())
+    of_found = distances.gather(1, found.indices)
+    np.testing.assert_allclose(of_found, nearest, rtol=1e-4, atol=1e-6 * float(bank.double().square().mean()))
+
+
+@pytest.mark.parametrize("kept", [0, 2**28])
+def test_a_bank_is_prepared_once_and_gives_the_same_for_any_batches(small_tiles, monkeypatch, kept):
+    monkeypatch.setattr(module, "KEPT_BYTES", kept)
+    prepared = []
+    chunk = module._Chunk
+    monkeypatch.setattr(module, "_Chunk", lambda *given: prepared.append(1) or chunk(*given))
+    rows, queries = normal(0, 230, 12), normal(1, 33, 12)
+    wanted = knn_search(rows, queries, (4, 60))
+    prepared.clear()
+    bank = Bank(rows)
+    found = [bank.search(some, (4, 60)) for some in queries.split(5)]
+    assert torch.equal(torch.cat([each.indices for each in found]), wanted.indices)
+    assert torch.equal(torch.cat([each.scores for each in found]), wanted.scores)
+    assert torch.equal(bank.search(queries, (1,)).indices[:, 0], wanted.indices[:, 0])
+    # With K = 60 a part of the bank has 240 rows, so that it is one; with K = 1 there are five parts of 50.
+    assert len(prepared) == (1 if kept else 7 + 3 * 5)
 
 
 def test_equal_to_golden_values():
@@ -120,6 +184,37 @@ def test_a_query_that_is_not_finite_spoils_no_other():
     found = knn_score(bank, queries, 3)
     assert found[1].isnan()
     assert torch.equal(found[[0, 2, 3]], expected[[0, 2, 3]])
+
+
+def test_an_infinite_query_scores_minus_infinity():
+    bank, queries = DATA["random"]()
+    wanted = knn_score(bank, queries, 7)
+    broken = queries.clone()
+    broken[3, 1], broken[250, 0], broken[251] = torch.nan, torch.inf, torch.nan
+    found = knn_score(bank, broken, 7)
+    others = torch.ones(len(queries), dtype=torch.bool)
+    others[[3, 250, 251]] = False
+    assert found[[3, 251]].isnan().all() and found[250] == -torch.inf
+    assert torch.equal(found[others], wanted[others])
+    assert knn_score(bank, torch.full_like(queries, torch.nan), 7).isnan().all()
+
+
+def test_arrays_may_have_any_layout():
+    bank, queries = random_rows(0, 60, 5), random_rows(1, 9, 5)
+    wanted = knn_score(bank, queries, 3)
+    np.testing.assert_array_equal(knn_score(bank[::-1], queries[::-1], 3), wanted.flip(0))
+    np.testing.assert_allclose(knn_score(bank[:, ::-1], queries[:, ::-1], 3), wanted)
+    np.testing.assert_array_equal(knn_score(np.asfortranarray(bank), queries, 3), wanted)
+    np.testing.assert_array_equal(knn_score(bank.astype(">f8"), queries.astype(">f8"), 3), wanted)
+    np.testing.assert_array_equal(knn_score(np.repeat(bank, 2, 0)[::2], queries, 3), wanted)
+
+
+def test_an_empty_bank_and_masked_values_are_refused():
+    with pytest.raises(ValueError, match=r"at least one row, got \(0, 3\)"):
+        knn_score(np.zeros((0, 3)), np.zeros((2, 3)), 1)
+    for bank, queries in ((np.ma.zeros((4, 3)), np.zeros((2, 3))), (np.zeros((4, 3)), np.ma.zeros((2, 3)))):
+        with pytest.raises(ValueError, match="masked"):
+            knn_score(bank, queries, 1)
 
 
 def test_no_queries_give_no_scores():

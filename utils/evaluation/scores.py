@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.evaluation.knn_search import ArrayLike, knn_search
+from utils.evaluation.arrays import ArrayLike, to_tensor
+from utils.evaluation.knn_search import knn_search
 
 
 def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
@@ -44,7 +45,7 @@ def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
     Raises:
         ValueError: shapes that do not fit.
     """
-    first, second = (torch.as_tensor(logits).detach() for logits in (logits1, logits2))
+    first, second = (to_tensor(logits) for logits in (logits1, logits2))
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"logits of both heads must be (N, C), not {tuple(first.shape)} and {tuple(second.shape)}")
     first, second = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (first, second))
@@ -59,8 +60,8 @@ def majority_vote(labels: ArrayLike, indices: ArrayLike) -> Tensor:
     Returns:
         (N,) int64.
     """
-    labels = torch.as_tensor(labels)
-    classes = labels[torch.as_tensor(indices)]
+    labels = to_tensor(labels)
+    classes = labels[to_tensor(indices)]
     votes = torch.zeros(len(classes), int(labels.max()) + 1, device=classes.device)
     return votes.scatter_add_(1, classes, torch.ones((), device=classes.device).expand_as(classes)).argmax(1)
 
@@ -73,8 +74,8 @@ def nearest_prototype(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
     Returns:
         (N,) int64.
     """
-    prototypes = F.normalize(torch.as_tensor(prototypes).detach().float(), dim=1)
-    return (torch.as_tensor(embedding).detach().float() @ prototypes.T).argmax(1)
+    prototypes = F.normalize(to_tensor(prototypes).float(), dim=1)
+    return (to_tensor(embedding).float() @ prototypes.T).argmax(1)
 
 
 def prototype_score(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
@@ -85,6 +86,6 @@ def prototype_score(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
     Returns:
         (N,) float32 on the device of `embedding`, detached, -1 to 1.
     """
-    embedding = F.normalize(torch.as_tensor(embedding).detach().float(), dim=1)
-    prototypes = F.normalize(torch.as_tensor(prototypes).detach().float(), dim=1).to(embedding.device)
+    embedding = F.normalize(to_tensor(embedding).float(), dim=1)
+    prototypes = F.normalize(to_tensor(prototypes).float(), dim=1).to(embedding.device)
     return (embedding @ prototypes.T).amax(1)

@@ -5,18 +5,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ArrayLike = Tensor | np.ndarray
+from utils.evaluation.arrays import ArrayLike, to_tensor
 
-ID_RECALL = 0.95
+RECALL = 0.95
 POSITIVES = ("ID", "OOD")
 
 
 def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = "ID") -> dict[str, float]:
     """FPR95, AUROC, AUPR-In and AUPR-Out of scores that are larger for ID, as in CIDER's tables (METHODS: ID positive).
 
-    fpr95     share of OOD accepted at the threshold whose ID recall is closest to 0.95; of equally close thresholds
-              the lowest, as in the official code. With OOD positive, as in OpenOOD: share of ID rejected at the
-              threshold whose OOD recall (share rejected) is closest to 0.95. The two are different numbers
+    fpr95     share of OOD accepted at the lowest threshold with the ID recall that is closest to 0.95. Of two recalls
+              that are equally close, which 10, 30, 50, ... ID images have, rounding in float64 takes one as it does in
+              the official code: mostly the smaller. With OOD positive, as in OpenOOD: share of ID rejected at the
+              first threshold, from the lowest up, that rejects at least 95 % of OOD. The two are different numbers
     auroc     chance that an ID score exceeds an OOD score, a tie counting one half; the same in both conventions
     aupr_in   average precision with ID positive;    aupr_out   with OOD positive
 
@@ -25,7 +26,8 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = 
     Returns:
         fractions of 1.
     Raises:
-        ValueError: no scores on one side, scores that are not finite (with their number), or another `positive`.
+        ValueError: no scores on one side, scores that are not one-dimensional, masked, or not finite (with their
+            number), whole numbers that float64 can not hold, or another `positive`.
     """
     id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
     found = metrics_of_counts(*_counts(id_scores, ood_scores), positive)
@@ -45,34 +47,37 @@ def metrics_of_counts(ids: np.ndarray, oods: np.ndarray, positive: str = "ID") -
     n_id, n_ood = accepted_id[..., -1:], accepted_ood[..., -1:]
     rejected_id, rejected_ood = n_id - accepted_id + ids, n_ood - accepted_ood + oods
     if positive == "ID":
-        fpr95 = _false_positive_rate(accepted_id, accepted_ood)
+        chosen, false, negatives = _closest(accepted_id / n_id), accepted_ood, n_ood
     else:
-        fpr95 = _false_positive_rate(rejected_ood[..., ::-1], rejected_id[..., ::-1])
+        chosen = (rejected_ood[..., ::-1] / n_ood >= RECALL).argmax(-1)
+        false, negatives = rejected_id[..., ::-1], n_id
     return {
-        "fpr95": fpr95,
+        "fpr95": (np.take_along_axis(false, chosen[..., None], axis=-1) / negatives)[..., 0],
         "auroc": (oods * (2 * accepted_id - ids)).sum(-1) / (2 * n_id * n_ood)[..., 0],
         "aupr_in": _average_precision(ids, accepted_id, accepted_ood) / n_id[..., 0],
         "aupr_out": _average_precision(oods, rejected_ood, rejected_id) / n_ood[..., 0],
     }
 
 
-def recall_threshold(id_scores: ArrayLike, recall: float = ID_RECALL) -> float:
+def recall_threshold(id_scores: ArrayLike, recall: float = RECALL) -> float:
     """The ID score at which the share of ID images accepted (score >= threshold) is closest to `recall`.
 
+    Of two shares that are equally close one is taken as in `ood_metrics`.
+
     Raises:
-        ValueError: no scores, or scores that are not finite.
+        ValueError: as in `ood_metrics`.
     """
     scores = checked_scores(id_scores, "ID")
     values, counts = np.unique(scores, return_counts=True)
     accepted = counts[::-1].cumsum() / len(scores)
-    return float(values[::-1][_closest_lowest(accepted, recall)])
+    return float(values[::-1][_closest(accepted, recall)])
 
 
 def roc_curve(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Share of OOD and share of ID accepted at every threshold, from (0, 0) to (1, 1); ID is positive.
 
     Raises:
-        ValueError: no scores on one side, or scores that are not finite.
+        ValueError: as in `ood_metrics`.
     """
     id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
     accepted_id, accepted_ood = (counts.cumsum() for counts in _counts(id_scores, ood_scores))
@@ -113,7 +118,7 @@ def compactness_degrees(features: ArrayLike, means: ArrayLike, labels: ArrayLike
         ValueError: no features, or labels that do not fit them or the means.
     """
     features, means = _unit_rows(features), _unit_rows(means)
-    labels = torch.as_tensor(labels).to(features.device)
+    labels = to_tensor(labels).to(features.device)
     if labels.shape != features.shape[:1] or len(labels) == 0:
         raise ValueError(f"expected one label for each of {len(features)} features, got {tuple(labels.shape)}")
     if labels.min() < 0 or labels.max() >= len(means):
@@ -151,21 +156,30 @@ def separability_degrees(id_features: ArrayLike, ood_features: ArrayLike, means:
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
     """Share of predictions that equal the labels."""
-    predicted, labels = torch.as_tensor(predicted), torch.as_tensor(labels)
+    predicted, labels = to_tensor(predicted), to_tensor(labels)
     return float((predicted == labels.to(predicted.device)).double().mean())
 
 
 def checked_scores(scores: ArrayLike, name: str) -> np.ndarray:
-    """Scores as (N,) float64; ValueError where there are none or where some are not finite."""
+    """Scores as (N,) float64; errors as in `ood_metrics`."""
     if isinstance(scores, Tensor):
-        scores = scores.detach().double().cpu().numpy()
-    scores = np.asarray(scores, dtype=np.float64).ravel()
+        scores = (scores.detach().double() if scores.is_floating_point() else scores.detach()).cpu().numpy()
+    if np.ma.isMaskedArray(scores):
+        raise ValueError(f"{name} scores are a masked array: leave out what is masked (scores.compressed())")
+    scores = np.asarray(scores)
+    if scores.ndim != 1 or scores.dtype.kind not in "biuf":
+        raise ValueError(f"expected {name} scores (N,), real numbers, got {scores.shape} {scores.dtype}")
     if len(scores) == 0:
         raise ValueError(f"no {name} scores")
     broken = len(scores) - np.isfinite(scores).sum()
     if broken:
         raise ValueError(f"{broken:,} of {len(scores):,} {name} scores are not finite")
-    return scores
+    exact = scores.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        rounded = (exact.astype(scores.dtype) != scores).any()
+    if rounded:
+        raise ValueError(f"{name} scores are too large or too precise for float64, which would tie some of them")
+    return exact
 
 
 def score_groups(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -179,14 +193,8 @@ def _counts(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, 
     return tuple(np.bincount(group, minlength=count) for group in groups)
 
 
-def _false_positive_rate(true_positives: np.ndarray, false_positives: np.ndarray) -> np.ndarray:
-    chosen = _closest_lowest(true_positives / true_positives[..., -1:])
-    taken = np.take_along_axis(false_positives, chosen[..., None], axis=-1)[..., 0]
-    return taken / false_positives[..., -1]
-
-
-def _closest_lowest(recall: np.ndarray, wanted: float = ID_RECALL) -> np.ndarray:
-    """Index of the recall closest to `wanted`; of equally close ones the last, but none after all are accepted."""
+def _closest(recall: np.ndarray, wanted: float = RECALL) -> np.ndarray:
+    """Index of the recall closest to `wanted` in float64; of equal ones the last, but none after all are accepted."""
     distance = np.abs(recall - wanted)
     distance[..., 1:][recall[..., :-1] >= 1] = np.inf
     return recall.shape[-1] - 1 - distance[..., ::-1].argmin(-1)
@@ -199,7 +207,7 @@ def _average_precision(gained: np.ndarray, true_positives: np.ndarray, false_pos
 
 
 def _unit_rows(rows: ArrayLike) -> Tensor:
-    return F.normalize(torch.as_tensor(rows).detach().double(), dim=1)
+    return F.normalize(to_tensor(rows).double(), dim=1)
 
 
 def _largest_cosines(features: Tensor, means: Tensor) -> Tensor:

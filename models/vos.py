@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import DENSENETS, WIDE_RESNETS, build_encoder, full_precision
-from models.resnet import IMAGENET_LAYER4
+from models.encoders import ARCHS, WIDE_RESNETS, build_encoder, full_precision
+from models.resnet import CIFAR_BLOCKS, IMAGENET_LAYER4
 
 PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
 
@@ -118,23 +118,23 @@ class VOSNet(nn.Module):
 
 
 def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Constructor arguments of the VOSNet that an official state dict belongs to, from names and shapes alone.
+    """Constructor arguments of the VOSNet that a state dict without metadata belongs to, from names and shapes alone.
 
     Raises:
-        ValueError: it is neither a WRN nor the DenseNet of the official code.
+        ValueError: it is neither a WRN nor the DenseNet of the official code, nor a ResNet for small images.
     """
     found = {name: tensor.shape for name, tensor in state_dict.items()}
     if "fc.weight" not in found:
         raise ValueError("not the weights of a VOSNet: fc.weight is missing.")
-    for arch in (*WIDE_RESNETS, *DENSENETS):
+    for arch in ARCHS:
         config = {"arch": arch, "num_classes": found["fc.weight"][0], "uncertainty": "energy" in found}
+        if arch in CIFAR_BLOCKS and "conv1.weight" in found:
+            config["width"] = found["conv1.weight"][0]
         with torch.device("meta"):
             model = VOSNet(**config)
         if found == {name: tensor.shape for name, tensor in model.state_dict().items()}:
             return config
-    raise ValueError(
-        f"not the weights of a VOSNet: none of {', '.join((*WIDE_RESNETS, *DENSENETS))} has these names and shapes."
-    )
+    raise ValueError(f"not the weights of a VOSNet: none of {', '.join(ARCHS)} has these names and shapes.")
 
 
 def _drop_prefix(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict) -> None:

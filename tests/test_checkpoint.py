@@ -155,6 +155,21 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
     assert found.prototypes is None
 
 
+def nested(depth):
+    tree = {}
+    for _ in range(depth):
+        tree = {"a": tree}
+    return tree
+
+
+def doubled(times):
+    """A dict of a few bytes that would print as 2^times zeros."""
+    tree = [0]
+    for _ in range(times):
+        tree = [tree, tree]
+    return {"a": tree}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -179,12 +194,75 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
         {"epoch": [7]},
         {"args": 5},
         {"class_names": 7},
+        {"class_names": ["a", "b"]},
+        {"class_names": [1, 2, 3]},
+        {"epoch": float("inf")},
+        {"epoch": float("nan")},
+        {"state_dict": {"fc.weight": torch.zeros(3, 4).to_sparse()}},
+        {"args": {"seed": "four"}},
+        {"args": {"temp": [0.1]}},
+        {"args": {"input": [32]}},
+        {"args": {"input": {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [1.0, 0.0, 1.0]}}},
+        {"args": {"input": {"size": 32, "mean": [0.5, 0.5, float("nan")], "std": [1.0, 1.0, 1.0]}}},
+        {"args": {"ood": ["SVHN", 5]}},
+        {"args": {"ood": "SVHN"}},
+        {"args": {"x": torch.zeros(2)}},
+        {"args": nested(200)},
+        {"args": doubled(40)},
+        {"unlabelled": "all"},
+        {"unlabelled": {"mode": "other", "ood": [], "choice": "none"}},
+        {"unlabelled": {"mode": "inductive", "ood": [7], "choice": "none"}},
     ],
 )
 def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, change):
     save(exported | change, tmp_path / "x.pt")
     with pytest.raises(UserError, match="x.pt does not hold the weights of a network known here"):
         load_checkpoint(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse", "whole numbers", "text", "meta", "larger than its file"])
+def test_weights_of_another_kind_are_one_clear_message(tmp_path, exported, kind):
+    weight = exported["state_dict"]["head.0.weight"]
+    exported["state_dict"]["head.0.weight"] = {
+        "complex": weight.to(torch.complex64),
+        "sparse": weight.to_sparse(),
+        "whole numbers": weight.long(),
+        "text": "0.5",
+        "meta": weight.to("meta"),
+        "larger than its file": weight[:1, :1].clone().expand_as(weight),
+    }[kind]
+    save(exported, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"x.pt does not hold .*\n  reason     : head\.0\.weight"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_half_precision_weights_become_float32(tmp_path, exported, model):
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    save(exported | {"state_dict": halves}, tmp_path / "x.pt")
+    found = load_checkpoint(tmp_path / "x.pt").model.state_dict()
+    assert all(torch.equal(found[name], halves[name].to(found[name].dtype)) for name in halves)
+    assert found["fc.weight"].dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
+def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, exported):
+    save(exported, tmp_path / "x.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pt") as small,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in small.namelist():
+            bomb.writestr(name, small.read(name) + bytes(10**7))
+    with pytest.raises(DamagedFile, match="bytes and says that it holds"):
+        load(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), Path("x"), nn.Linear(2, 2)])
+def test_what_is_not_admitted_is_named(tmp_path, value):
+    torch.save({"state_dict": {}, "extra": value}, tmp_path / "x.pt")
+    name = {np.ndarray: r"numpy\.\S+", nn.Linear: r"torch\.nn\.\S+\.Linear"}.get(type(value), r"pathlib\.\S+")
+    with pytest.raises(DamagedFile, match=f"x.pt holds a {name} and was not loaded: a checkpoint may hold tensors"):
+        load(tmp_path / "x.pt")
 
 
 def test_a_file_cannot_ask_for_a_download(tmp_path, exported):

@@ -1,9 +1,13 @@
 """Checkpoint files: atomic and checksummed writing, loading without running code, the official format in and out."""
 
+import argparse
 import hashlib
 import io
 import json
+import math
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from models import cider, mcd, vos
-from utils.errors import UserError
-from utils.files import atomic_write, file_sha256
+from models.foreign import recognise, unwrapped
+from utils.data.plain_pickle import NumberType, number
+from utils.errors import UserError, one_line
+from utils.files import atomic_write, check_archive, file_sha256
 from utils.methods import Method, find_method
 
 # Class of a network, as files name it -> the module that has it, with `config_from_state_dict`.
@@ -27,7 +33,8 @@ class Checkpoint:
 
     `model` is in eval mode on the CPU; `prototypes` (C, D) are the EMA prototypes of the head's space, or None;
     `unlabelled` says which unlabelled test images the training has seen (MCD), or is None: it has seen none;
-    `args` is empty and `class_names` is () for files of the official code, which do not hold them.
+    `args` has no more than "input" and `class_names` is () for files of other code. A network whose file has no
+    classifier has one for 0 classes.
     """
 
     model: nn.Module
@@ -99,17 +106,30 @@ def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
         reason = "its checksum does not fit its content" if _CHECKSUM_MARK in checksum else "it has no checksum"
         raise DamagedFile(f"{path} is damaged: {reason}")
     try:
-        tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if content[:2] == b"PK":
+            check_archive(io.BytesIO(content), checksums=_CHECKSUM_MARK not in checksum)
+        with torch.serialization.safe_globals(_ADMITTED):
+            tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DamagedFile(
-            f"{path} is damaged, or holds more than tensors and plain values, and was not loaded"
-        ) from error
+        if called := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise DamagedFile(
+                f"{path} holds a {one_line(called[1])} and was not loaded: a checkpoint may hold tensors, plain "
+                "values, argparse.Namespace and numpy's numbers"
+            ) from error
+        raise DamagedFile(f"{path} is damaged or not a checkpoint, and was not loaded") from error
     except Exception as error:  # torch says nowhere what it raises for bytes that are no checkpoint
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedFile(f"{path} is damaged or not a checkpoint: {reason}") from error
+        raise DamagedFile(f"{path} is damaged or not a checkpoint: {one_line(error)}") from error
     if not isinstance(tree, dict):
         raise DamagedFile(f"{path} is not a checkpoint: it holds a {type(tree).__name__}, not a dict")
     return tree
+
+
+# Beside what torch admits by itself; numpy's names are answered by stand-ins.
+_ADMITTED = [
+    argparse.Namespace,
+    (NumberType, "numpy.dtype"),
+    *((number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 def official_format(
@@ -141,10 +161,10 @@ def official_format(
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Rebuild the network of a checkpoint file, ours or one of the official CIDER or VOS code.
+    """Rebuild the network of a checkpoint file, ours or one of those codes that models.foreign knows.
 
-    Official files are read strictly: their weights under `state_dict` or `model`, or the file is the state dict itself,
-    with or without `module.` before the names; the architecture is inferred from names and shapes.
+    Files of other code are read strictly: their weights under `state_dict` or `model`, or the file is the state dict
+    itself; network and architecture are inferred from names and shapes.
 
     Raises:
         UserError: missing or damaged file, or weights that are not those of a network known here.
@@ -157,56 +177,154 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(weights, Mapping):
         raise UserError(
             f"{path} holds no weights: neither 'state_dict' nor 'model' is in it "
-            f"(found: {', '.join(map(str, content))})"
+            f"(found: {one_line(', '.join(map(str, content)))})"
         )
     try:
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
-        network = content.get("network") or _recognised(weights)
-        model = _rebuild(network, weights, content.get("model_config"))
-        epoch = int(content.get("epoch", 0))
-        if network == "VOSNet" and epoch <= content.get("args", {}).get("start_epoch", -1):
-            model.forget_uncertainty()
-        return Checkpoint(
-            model=model,
-            method=find_method(network, content.get("method")),
-            epoch=epoch,
-            prototypes=_prototypes(content, model.config),
-            path=path,
-            sha256=file_sha256(path),
-            args=dict(content.get("args", {})),
-            class_names=tuple(map(str, content.get("class_names", ()))),
-            unlabelled=content.get("unlabelled"),
-        )
-    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
-        raise UserError(f"{path} does not hold the weights of a network known here.\n  reason     : {error}") from error
+        return _rebuilt(path, content, unwrapped(weights))
+    except (ValueError, TypeError, RuntimeError, AttributeError, KeyError, OverflowError) as error:
+        raise UserError(
+            f"{path} does not hold the weights of a network known here.\n  reason     : {one_line(error)}"
+        ) from error
 
 
-def _recognised(weights: Mapping[str, Tensor]) -> str:
-    """Class of the network that an official file belongs to: its encoders have names of their own."""
-    if "head2.weight" in weights and "head1.weight" in weights:
-        return "MCDNet"
-    return "VOSNet" if "block1.layer.0.bn1.weight" in weights else "CIDERNet"
+def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
+    """What the file at `path` holds. Raises nearly anything where that is not what a checkpoint holds."""
+    network, method, config = content.get("network"), content.get("method"), content.get("model_config")
+    if network:
+        args = _plain_args(content.get("args", {}))
+    else:
+        found = recognise(weights, _options(content))
+        network, method, weights, config = found.network, found.method, found.weights, None
+        args = {}
+        if found.normalisation:
+            mean, std = found.normalisation
+            args = _plain_args({"input": {"size": 32, "mean": list(mean), "std": list(std)}})
+    model = _network(network, weights, config)
+    epoch = int(content.get("epoch") or 0)
+    if network == "VOSNet" and epoch <= args.get("start_epoch", -1):
+        model.forget_uncertainty()
+    return Checkpoint(
+        model=model,
+        method=find_method(network, method),
+        epoch=epoch,
+        prototypes=_prototypes(content, model.config),
+        path=path,
+        sha256=file_sha256(path),
+        args=args,
+        class_names=_class_names(content.get("class_names", ()), model.config["num_classes"]),
+        unlabelled=_unlabelled(content.get("unlabelled")),
+    )
 
 
-def _rebuild(network: str, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> nn.Module:
+def _options(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training by other code, where its file has them."""
+    options = content.get("opt")
+    return vars(options) if isinstance(options, argparse.Namespace) else {}
+
+
+def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> nn.Module:
     """The network with these weights, in eval mode; `config` are its constructor's arguments if the file has them."""
-    if network not in NETWORKS:
-        raise ValueError(f"it says that it is a {network}; known are {', '.join(NETWORKS)}")
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    module = NETWORKS[network]
-    config = {**(config or module.config_from_state_dict(weights)), "pretrained": False}
-    # However large a network the file claims to be, nothing is allocated before names and shapes have been compared.
-    with torch.device("meta"):
-        model = getattr(module, network)(**config)
+    if name not in NETWORKS:
+        raise ValueError(f"it says that it is a {name}; known are {', '.join(NETWORKS)}")
+    for entry, value in weights.items():
+        _check_tensor(entry, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
+        module = NETWORKS[name]
+        config = {**(config or module.config_from_state_dict(weights)), "pretrained": False}
+        # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
+        with torch.device("meta"):
+            model = getattr(module, name)(**config)
     model.load_state_dict(weights, assign=True)
-    return model.eval()
+    return model.float().eval()
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    """Raise a ValueError unless `value` is a dense tensor of real numbers that are all in the file."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
+    is_number = value.is_floating_point() or (value.dtype == torch.int64 and name.endswith("num_batches_tracked"))
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_nested or not is_number:
+        raise ValueError(f"{name} is not a dense tensor of real numbers, but {value.layout} of {value.dtype}")
+    if value.nbytes > value.untyped_storage().nbytes():
+        raise ValueError(f"{name} has more numbers than the file holds")
 
 
 def _prototypes(content: Mapping[str, Any], config: Mapping[str, Any]) -> Tensor | None:
     prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
     if prototypes is None:
         return None
+    _check_tensor("prototypes", prototypes)
     expected = (config["num_classes"], config["feat_dim"])
     if tuple(prototypes.shape) != expected:
         raise ValueError(f"prototypes of shape {tuple(prototypes.shape)}, where the network has {expected}")
     return prototypes.float()
+
+
+def _class_names(names: Any, classes: int) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its class names are no list of texts")
+    if names and len(names) != classes:
+        raise ValueError(f"{len(names)} class names for a network of {classes} classes")
+    return tuple(names)
+
+
+# Arguments of a training that others read, and the types that they count on; each may also be missing or None.
+_ARGUMENT_TYPES = {
+    **dict.fromkeys(("in_dataset", "id_loc", "command"), str),
+    **dict.fromkeys(("seed", "image_size", "limit_train", "start_epoch", "pretrain_epochs", "epochs"), int),
+    "temp": int | float,
+    "ood": list,
+    "input": dict,
+}
+
+
+def _plain_args(args: Any) -> dict[str, Any]:
+    """The arguments, once they are what other code may count on."""
+    _check_plain(args)
+    for name, kind in _ARGUMENT_TYPES.items():
+        if not isinstance(args.get(name), kind | None):
+            raise ValueError(f"its argument {name} is a {type(args[name]).__name__}")
+    if args.get("input"):
+        size, mean, std = (args["input"][name] for name in ("size", "mean", "std"))
+        if not (isinstance(size, int) and size > 0 and _three_numbers(mean) and _three_numbers(std) and min(std) > 0):
+            raise ValueError("the images it was trained on have no usable size, mean and standard deviation")
+    if not all(isinstance(name, str) for name in args.get("ood") or ()):
+        raise ValueError("its OOD sets are no list of texts")
+    return args
+
+
+def _three_numbers(values: Any) -> bool:
+    numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
+    return numbers and len(values) == 3 and all(map(math.isfinite, values))
+
+
+def _unlabelled(said: Any) -> dict[str, Any] | None:
+    """What a file says about the unlabelled images of its training, whose lists are checked where they are used."""
+    if said is None:
+        return None
+    _check_plain(said)
+    known = said["mode"] in ("transductive", "inductive") and isinstance(said["choice"], str)
+    if not known or not all(isinstance(name, str) for name in said["ood"]):
+        raise ValueError("what it says about unlabelled images is not usable")
+    return said
+
+
+def _check_plain(tree: Any, most: int = 1_000_000, deepest: int = 10) -> None:
+    """Raise a ValueError unless `tree` is a dict of lists, dicts, texts and numbers, and of a size to be written again.
+
+    A file of a few bytes can hold lists that stand in each other so often, or so deep, that no program can walk them.
+    """
+    if not isinstance(tree, dict):
+        raise ValueError(f"a {type(tree).__name__} in place of named values")
+    waiting, count = [(tree, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if isinstance(value, dict | list | tuple):
+            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            waiting.extend((part, depth + 1) for part in parts)
+        elif not isinstance(value, str | int | float | None):
+            raise ValueError(f"a {type(value).__name__} among its arguments")
+        if count + len(waiting) > most or depth > deepest:
+            raise ValueError("more lists within lists than a training writes")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from utils.data.places import is_file, shown
+from utils.data.plain_pickle import load_plain_pickle
 from utils.errors import UserError
 from utils.files import REPOSITORY
-from utils.restricted_pickle import load_plain_pickle
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10

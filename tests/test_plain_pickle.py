@@ -10,8 +10,8 @@ import struct
 import numpy as np
 import pytest
 
+from utils.data.plain_pickle import load_plain_pickle
 from utils.errors import UserError
-from utils.restricted_pickle import load_plain_pickle
 
 NUMBERS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 

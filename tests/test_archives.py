@@ -71,6 +71,8 @@ DAMAGED = {
     "no archive": b"<html>not found</html>" * 100,
     "gzip cut short": SOUND[: len(SOUND) // 2],
     "gzip with a flipped byte": SOUND[:-300] + bytes([SOUND[-300] ^ 255]) + SOUND[-299:],
+    "gzip without its end": SOUND[:-8],
+    "gzip with another CRC": SOUND[:-8] + bytes([SOUND[-8] ^ 1]) + SOUND[-7:],
     "tar cut within an image": PLAIN[:700],
     "tar cut between images": PLAIN[:1024],
     "another archive": tar_of({"iSUN/a.png": png(0)}),

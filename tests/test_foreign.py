@@ -167,3 +167,15 @@ def test_every_flipped_bit_in_a_file_of_other_code_is_noticed(tmp_path, contrast
         except UserError:
             refused += 1
     assert refused > 50
+
+
+def test_a_network_without_a_classifier_is_evaluated_like_any_other(tmp_path, contrastive, run_eval):
+    options = argparse.Namespace(method="SupCon", dataset="path", mean="(0.3, 0.3, 0.3)", std="(0.4, 0.4, 0.4)")
+    torch.save({"opt": options, "model": renamed(contrastive, without=["fc."]), "epoch": 9}, tmp_path / "last.pth")
+    command = ("--ckpt", tmp_path / "last.pth", "--in-dataset", "digits", "--out", tmp_path / "out", "--no-plots")
+    status, printed, err = run_eval(*command, "--ood-sets", "uniform-noise")
+    assert status == 0, err
+    assert printed.startswith("SupCon  ResNet-18 (width 8)  digits   score: KNN (K=5)")
+    assert "ID accuracy: KNN" in printed
+    status, _, err = run_eval(*command, "--score", "msp")
+    assert status == 1 and "leaves fc as it was drawn" in err

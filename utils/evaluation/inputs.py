@@ -79,7 +79,7 @@ def load_id_data(
         seed=said.get("seed", 0),
     )
     classes = checkpoint.model.config["num_classes"]
-    if classes != len(data.class_names):
+    if classes and classes != len(data.class_names):  # 0 where its file has no classifier that would tell
         raise UserError(f"{checkpoint.path} was trained on {classes} classes, but {name} has {len(data.class_names)}")
     return data
 

@@ -2,9 +2,9 @@
 
 import lzma
 import os
+import secrets
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from utils.data.places import shown
+from utils.errors import one_line, shown
 from utils.prepare.download import megabytes
 
 
@@ -24,10 +24,9 @@ class ArchiveError(Exception):
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """A new hidden folder in `parent`, removed when the block ends, well or not."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".unpacking-"))
+    folder = parent / f".unpacking-{secrets.token_hex(4)}"
+    folder.mkdir()  # tempfile's would be closed to everybody else
     try:
-        # mkdtemp makes the folder private; give it the permissions that mkdir would have given.
-        folder.chmod(parent.stat().st_mode & 0o777)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,6 +59,9 @@ def unpack(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
 
 def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
     members = tar.getmembers()
+    # What a compressed archive says of its own content, such as gzip's CRC, stands at its end, behind that of the tar.
+    while tar.fileobj.read(1 << 20):
+        pass
     for member in members:
         fault = _fault(member)
         if fault:
@@ -86,11 +88,11 @@ def _open(archive: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(archive) as tar:
             yield tar
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise ArchiveError(f"damaged, or no tar archive: {error}") from error
+        raise ArchiveError(f"damaged, or no tar archive: {one_line(error)}") from error
     except OSError as error:
         # The decompressors raise OSErrors that have no number; those of the disk have one.
         if error.errno is None:
-            raise ArchiveError(f"damaged: {error}") from error
+            raise ArchiveError(f"damaged: {one_line(error)}") from error
         raise ArchiveError(f"cannot unpack: {error.strerror}: {shown(error.filename or archive)}") from error
 
 

@@ -281,6 +281,10 @@ def test_statistics_are_matched_to_the_checkpoint_and_checked(copied, tmp_path):
         save_reference(other, replace(reference, **change))
         with pytest.raises(UserError, match="damaged"):
             load_reference(other)
+    with open(other, "wb") as stream:  # a bank of 40 MB in a few kilobytes
+        np.savez_compressed(stream, about=np.array("{}"), bank=np.zeros((100_000, 100), np.float32))
+    with pytest.raises(UserError, match=r"bytes and says that it holds 40,\d{3},\d{3}"):
+        load_reference(other)
 
 
 def test_a_large_bank_is_stored_in_half_precision(copied, monkeypatch, tmp_path):

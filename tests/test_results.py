@@ -161,7 +161,7 @@ def test_id_files_that_are_not_the_published_ones_are_marked(tmp_path, official,
     assert ("~: ID files that are not the published ones" in text) == (not official)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"method": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"method": 3}', "[" * 100_000, '{"epoch": Infinity}'])
 def test_what_is_no_metrics_json_is_refused(text, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(text)

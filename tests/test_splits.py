@@ -89,7 +89,12 @@ def test_files_that_are_no_split_are_named(tmp_path) -> None:
     beyond = json.loads(path.read_text())
     beyond["ood"]["digits-6-9"]["scored"][-1] = 300
     faults = [overlap, beyond, good | {"mode": "both"}, {"mode": "inductive"}, [], good | {"id": 3}, good | {"ood": []}]
-    for fault in [json.dumps(fault) for fault in faults] + ["{", ""]:
+    for fault in [json.dumps(fault) for fault in faults] + [
+        "{",
+        "",
+        "[" * 100_000,
+        json.dumps(good | {"seed": float("inf")}),
+    ]:
         path.write_text(fault)
         with pytest.raises(UserError, match="not a split.json"):
             load_split(path)

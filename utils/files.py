@@ -101,9 +101,14 @@ def require_writable(folder: str | Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises OSError, or ValueError with the reason why it is not one of finite numbers."""
+    """What a JSON file holds. Raises OSError, and ValueError as `parse_json` does."""
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says. Raises ValueError with the reason where it is none, or holds an infinite number."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("brackets within brackets, too deep to be read") from None
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.data.order import split_order
-from utils.errors import UserError
-from utils.files import atomic_write
+from utils.errors import UserError, one_line
+from utils.files import atomic_write, read_json
 
 MODES = ("transductive", "inductive")
 PAPER_CHOICE = 1_000
@@ -145,13 +145,13 @@ def load_split(path: Path) -> Split:
         UserError: missing, or not such a file.
     """
     try:
-        return from_plain(json.loads(path.read_text(encoding="utf-8")))
+        return from_plain(read_json(path))
     except FileNotFoundError:
         raise UserError(
             f"list of images not found.\n  looked for : {path}\n  get it by  : train_mcd.py, which leaves split.json"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is not a split.json of train_mcd.py ({type(error).__name__}: {error})") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is not a split.json of train_mcd.py ({one_line(repr(error))})") from error
 
 
 def _plain_lists(part: SetSplit) -> dict[str, Any]:

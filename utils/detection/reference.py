@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.evaluation.features import Features
 from utils.evaluation.knn_search import knn_search
 from utils.evaluation.logit_scores import LOGIT_SCORES, logit_score, on_cpu
 from utils.evaluation.metrics import recall_threshold
-from utils.files import atomic_write
+from utils.files import atomic_write, check_archive, parse_json
 
 # A larger bank is stored in float16, which moves a row by at most 2^-11 of its length.
 EXACT_BYTES = 32 * 1024**2
@@ -173,8 +173,9 @@ def load_reference(path: Path) -> Reference:
     if not path.is_file():
         raise UserError(f"reference statistics not found.\n  looked for : {path}")
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
-            about = json.loads(str(archive["about"]))
+            about = parse_json(str(archive["about"]))
             bank, labels, id_scores = (torch.from_numpy(archive[name]) for name in ("bank", "bank_labels", "id_scores"))
         if about.pop("format") != FORMAT:
             raise ValueError("another format")
@@ -182,8 +183,7 @@ def load_reference(path: Path) -> Reference:
         reference = Reference(bank=bank, bank_labels=labels if len(labels) else None, id_scores=id_scores, **about)
         _check(reference)
     except Exception as error:  # numpy and zipfile say nowhere what they raise for bytes that are no archive
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged, or holds no reference statistics: {reason}") from error
+        raise UserError(f"{path} is damaged, or holds no reference statistics: {one_line(error)}") from error
     return reference
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from utils.files import atomic_write
+from utils.errors import one_line
+from utils.files import atomic_write, check_archive
 
 AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -167,7 +168,7 @@ def _cached(
         try:
             return _read(path, text, key["count"])
         except Exception as error:  # numpy and zipfile say nowhere what they raise for bytes that are no archive
-            warnings.warn(f"feature cache {path} is damaged ({error}); computing it again", stacklevel=2)
+            warnings.warn(f"feature cache {path} is damaged ({one_line(error)}); computing it again", stacklevel=2)
     arrays = compute()
     try:
         with atomic_write(path) as stream:
@@ -175,7 +176,7 @@ def _cached(
             named = {name: values.numpy() for name, values in arrays.items()}
             np.savez(stream, key=np.array(text), shapes=shapes, **named)
     except OSError as error:
-        warnings.warn(f"feature cache {path} could not be written ({error})", stacklevel=2)
+        warnings.warn(f"feature cache {path} could not be written ({one_line(error)})", stacklevel=2)
     return arrays
 
 
@@ -184,6 +185,7 @@ def _read(path: Path, key: str, count: int) -> dict[str, Tensor]:
 
     A damaged header can make a member shorter, or hide it; that all are there and whole is checked by their shapes.
     """
+    check_archive(path)
     with np.load(path, allow_pickle=False) as archive:
         if str(archive["key"]) != key:
             raise ValueError("it belongs to other settings")

@@ -10,8 +10,8 @@ from utils.data.image_folder import list_images
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn, selected_count
-from utils.errors import UserError
-from utils.files import atomic_write, file_sha256
+from utils.errors import UserError, one_line
+from utils.files import atomic_write, file_sha256, read_json
 from utils.prepare.download import file_md5
 from utils.prepare.sources import Source, ood_roots, places_of
 
@@ -72,11 +72,11 @@ def read_records(data_root: Path) -> dict[str, Record]:
     """Records by the name of the set; empty where nothing was prepared yet."""
     path = data_root / RECORDS
     try:
-        return {name: Record(**entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {name: Record(**entry) for name, entry in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"damaged file: {error}\n  file       : {path}\n  do         : delete it") from error
+        raise UserError(f"damaged file: {one_line(error)}\n  file       : {path}\n  do         : delete it") from error
 
 
 def add_record(data_root: Path, name: str, record: Record) -> None:

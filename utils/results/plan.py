@@ -1,6 +1,5 @@
 """Several trainings, each with its evaluation, one after the other: what is done is skipped, the rest goes on."""
 
-import json
 import shlex
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.files import REPOSITORY, file_sha256
+from utils.files import REPOSITORY, file_sha256, read_json
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Step:
     def is_evaluated(self) -> bool:
         """Whether this checkpoint, by its hash, has been evaluated with these settings."""
         try:
-            found = json.loads(self.metrics.read_text(encoding="utf-8"))
+            found = read_json(self.metrics)
             stated = found["settings"]
             same = all(stated.get(name) == value for name, value in self.settings.items())
             same &= self.there.isdisjoint(found.get("missing", ()))

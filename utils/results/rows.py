@@ -6,15 +6,14 @@ A row is a dict of text, as the file holds it: one run, one OOD set, one score. 
 import csv
 import datetime
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from utils.data.ood_table import find_ood_set
-from utils.errors import UserError
-from utils.files import REPOSITORY, atomic_write
+from utils.errors import UserError, one_line
+from utils.files import REPOSITORY, atomic_write, read_json
 from utils.training.key_arguments import key_arguments
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
@@ -159,7 +158,7 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
         UserError: not a metrics.json of eval_cider.py.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         common = _common(found) | {
             "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
             "experiment": experiment,
@@ -175,7 +174,7 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
             for name, row in score["ood"].items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a metrics.json of eval_cider.py ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path} is not a metrics.json of eval_cider.py ({one_line(repr(error))})") from error
 
 
 def split_score(shown: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ import torch
 
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.cli.evaluate import parse_arguments
+from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.ood_sets import load_ood
 from utils.detection.fit import keep_reference
@@ -38,9 +39,6 @@ from utils.evaluation.registry import chosen_scores
 from utils.evaluation.score_parts import Ingredients, Network, Score
 from utils.evaluation.scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
 from utils.training.run_folder import environment
-
-# Neighbours for the KNN score: the paper's on its sets, 0.2 to 0.6 % of the training images; so digits has 5.
-DEFAULT_K = {"digits": 5, "CIFAR-10": 100, "CIFAR-100": 300, "ImageNet-100": 300, "folder": 10}
 
 
 def ingredients(checkpoint: Checkpoint, data: IDData, k: int, device: torch.device, workers: int) -> Ingredients:
@@ -98,7 +96,7 @@ def neighbour(
     args: argparse.Namespace, data: IDData, ood: OODSets, space: Space, features_of: Any
 ) -> tuple[int, list[str]]:
     """K of the KNN score, and the note on how it was chosen where nobody gave it."""
-    usual = min(DEFAULT_K[data.name], len(data.train))
+    usual = min(id_set(data.name).k, len(data.train))
     if args.K != "auto":
         return args.K or usual, []
     # Not the noise that may be in the table: another seed.

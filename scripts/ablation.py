@@ -17,9 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_cider
-from utils.cli.options import ID_SETS, OptionParser
+from utils.cli.options import OptionParser
 from utils.cli.settings import cider_settings
+from utils.data.id_records import ID_NAMES, full_id_name
 from utils.data.ood_sets import sets_there
+from utils.data.ood_table import full_ood_name
 from utils.errors import run_script
 from utils.evaluation.grid import as_text
 from utils.results import rows
@@ -78,13 +80,17 @@ def parse_arguments() -> argparse.Namespace:
     listed = "\n".join(f"    {name:<22}{each.about}: {', '.join(each.values)}" for name, each in ABLATIONS.items())
     parser = OptionParser(description=f"{__doc__}\nablations:\n{listed}")
     parser.add_argument("ablation", choices=ABLATIONS, metavar="NAME", help="one of the above")
-    parser.add_argument("--in-dataset", choices=ID_SETS, default="CIFAR-10", help="ID set (default: CIFAR-10)")
+    parser.add_argument(
+        "--in-dataset", type=full_id_name, choices=ID_NAMES, default="CIFAR-10", help="ID set (default: CIFAR-10)"
+    )
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="S", help="(default: the ID set's usual one and the next two)"
     )
     parser.add_argument("--values", nargs="+", metavar="V", help="in place of the grid")
     parser.add_argument("--ood_loc", type=Path, metavar="PATH", help="of the evaluation: folder of the OOD sets")
-    parser.add_argument("--ood-sets", nargs="+", metavar="SET", help="of the evaluation: names, or NAME=PATH")
+    parser.add_argument(
+        "--ood-sets", type=full_ood_name, nargs="+", metavar="SET", help="of the evaluation: names, or NAME=PATH"
+    )
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="put the rows there, too; the README's are in results/measured.csv"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.data.id_records import full_id_name
 from utils.errors import UserError, run_script
 from utils.evaluation.grid import as_latex, as_markdown, as_text
 from utils.files import atomic_write
@@ -75,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
         "places", type=Path, nargs="*", metavar="PLACE", help="run folders or metrics.json files to gather"
     )
     parser.add_argument("--csv", type=Path, default=rows.MEASURED, help="default: results/measured.csv")
-    parser.add_argument("--id", metavar="NAME", help="tables of this ID set alone")
+    parser.add_argument("--id", type=full_id_name, metavar="NAME", help="tables of this ID set alone")
     parser.add_argument(
         "--experiment",
         default="",

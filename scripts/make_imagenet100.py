@@ -16,11 +16,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser, positive_int
-from utils.data.class_folders import IMAGENET_100_FOLDER
+from utils.data.id_records import ID_SETS
+from utils.data.imagenet import PUBLIC_LIST, read_class_list
 from utils.errors import UserError, run_script
-from utils.prepare.imagenet_source import PARTS, PUBLIC_LIST, ImageNetPart, find_imagenet, read_class_list
+from utils.prepare.imagenet_source import PARTS, ImageNetPart, find_imagenet
 from utils.prepare.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
 from utils.prepare.prepare import draw
+
+IMAGENET_100_FOLDER = ID_SETS["ImageNet-100"].folder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="where the images of val/ all lie in one folder: a table of image and wnid a line, such as Kaggle's "
-        "LOC_val_solution.csv",
+        "LOC_val_solution.csv; the development kit's ILSVRC2012_validation_ground_truth.txt; or valprep.sh",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     args = parser.parse_args()

@@ -30,7 +30,9 @@ from benchmarks import estimate
 from benchmarks.run import file_name
 from utils.cli import options
 from utils.cli.settings import cider_settings, vos_settings
+from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_sets import sets_there
+from utils.data.ood_table import full_ood_name
 from utils.errors import UserError, run_script
 from utils.evaluation.grid import as_text
 from utils.results import published, readme, rows
@@ -76,8 +78,6 @@ SCRIPTS = {
     "ImageNet-100": "reproduce_imgnet100.sh",
 }
 SEEDS = {"CIFAR-10": (4, 5, 6), "CIFAR-100": (7, 8, 9), "ImageNet-100": (4, 5, 6)}  # the first is the official script's
-IMAGES = {"CIFAR-10": 50_000, "CIFAR-100": 50_000, "ImageNet-100": 130_000}  # of ImageNet-100 at most, for the estimate
-CLASSES = {"CIFAR-10": 10, "CIFAR-100": 100, "ImageNet-100": 100}
 # What the plan itself sets, or what would be the same for all runs.
 FIXED = ("--in-dataset", "--loss", "--seed", "--trial", "--name", "--resume")
 
@@ -97,7 +97,7 @@ def parse_arguments(command_line: Sequence[str]) -> tuple[argparse.Namespace, li
     command_line = list(command_line)
     cut = command_line.index("--") if "--" in command_line else len(command_line)
     parser = options.OptionParser(description=__doc__)
-    parser.add_argument("id", choices=tuple(SCRIPTS), help="ID set; the shell scripts name it")
+    parser.add_argument("id", type=full_id_name, choices=tuple(SCRIPTS), help="ID set; the shell scripts name it")
     parser.add_argument(
         "seeds", type=int, nargs="*", help="default: those in the environment variable SEEDS, else three seeds"
     )
@@ -105,7 +105,11 @@ def parse_arguments(command_line: Sequence[str]) -> tuple[argparse.Namespace, li
     parser.add_argument("--dry-run", action="store_true", help="print the commands and the estimated time, do nothing")
     parser.add_argument("--ood_loc", type=Path, metavar="PATH", help="folder that holds the OOD sets")
     parser.add_argument(
-        "--ood-sets", nargs="+", metavar="SET", help="names, or NAME=PATH (default: the sets of the papers' tables)"
+        "--ood-sets",
+        type=full_ood_name,
+        nargs="+",
+        metavar="SET",
+        help="names, or NAME=PATH (default: the sets of the papers' tables)",
     )
     parser.add_argument(
         "--csv",
@@ -195,12 +199,13 @@ def estimated(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def training_seconds(run: Run, benchmark: estimate.Benchmark) -> float:
     """Estimated time of one whole training."""
-    args, id_name = run.args, run.args.in_dataset
-    images = min(args.limit_train or IMAGES[id_name], IMAGES[id_name])
+    args, record = run.args, id_set(run.args.in_dataset)
+    images = record.train_images or 1_300 * record.classes  # ImageNet has at most so many of a class
+    images = min(args.limit_train or images, images)
     bare = argparse.Namespace(**{**vars(args), "pretrained": False, "weights": None})  # shapes are enough
     flop = estimate.flop_of_view(
-        lambda: run.method.script.build_model(bare, CLASSES[id_name]),
-        args.image_size or (224 if id_name == "ImageNet-100" else 32),
+        lambda: run.method.script.build_model(bare, record.classes),
+        args.image_size or record.size,
         run.method.forward,
     )
     return benchmark.seconds(run.method.views * images * args.epochs, flop)

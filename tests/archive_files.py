@@ -15,7 +15,7 @@ from utils.prepare.download import Patience
 from utils.prepare.sources import Source
 
 PATIENCE = Patience(attempts=2, timeout=5, wait=lambda _: None)
-LSUN = OODSet("LSUN", "files", "", "", 3, ("LSUN/test", "LSUN"), default_for=("CIFAR-10",))
+LSUN = OODSet("LSUN", "files", "", "", 3, ("LSUN/test", "LSUN"))
 
 
 def png(seed: int) -> bytes:

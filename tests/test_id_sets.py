@@ -56,7 +56,7 @@ def test_unknown_name_and_size_are_refused():
 @pytest.mark.parametrize("inner", [False, True])
 def test_cifar10_in_the_order_of_the_files(tmp_path, inner):
     folder = write_cifar10(tmp_path)
-    data = load_id("cifar-10", folder if inner else tmp_path)
+    data = load_id("cifar10", folder if inner else tmp_path)
     expected = np.concatenate([cifar_batch(20, 10, seed=n)["data"] for n in range(1, 6)]).reshape(-1, 3, 32, 32)
     np.testing.assert_array_equal(data.train.images.numpy(), expected)
     assert data.train.labels.tolist() == [i % 10 for i in range(20)] * 5

@@ -6,15 +6,19 @@ import runpy
 import sys
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from tests.commands import REPOSITORY, python, shell
 from tests.data_files import write_images
 from train_cider import parse_arguments
-from utils.data.class_folders import IMAGENET_100_FOLDER
+from utils.data.id_records import id_set
 from utils.data.id_sets import load_id
-from utils.prepare.imagenet_source import PUBLIC_LIST, read_class_list
+from utils.data.imagenet import PUBLIC_LIST, read_class_list
+from utils.errors import UserError
+from utils.prepare.imagenet_source import read_val_labels
 from utils.training.schedule import learning_rate
 
 PUBLIC = read_class_list(PUBLIC_LIST)
@@ -89,7 +93,7 @@ def test_subset_holds_the_public_classes_and_is_made_once(make, imagenet, tmp_pa
 
 def test_without_dest_it_is_the_place_where_training_looks(make, imagenet):
     planned = make(imagenet, "--dry-run")
-    assert planned.returncode == 0 and planned.stdout.startswith(f"{IMAGENET_100_FOLDER}: 100 classes")
+    assert planned.returncode == 0 and planned.stdout.startswith(f"{id_set('ImageNet-100').folder}: 100 classes")
     assert planned.stdout.endswith("train_cider_imgnet100.sh\n")
 
 
@@ -140,6 +144,62 @@ def test_a_val_that_is_not_sorted_needs_a_table(make, imagenet, tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(table[:-1]))
     done = make(tmp_path / "source", tmp_path / "other", "--val-labels", tmp_path / "labels.csv")
     assert done.returncode == 1 and "ILSVRC2012_val_00000102.JPEG" in done.stderr
+
+
+ROWS = [("ILSVRC2012_val_00000001", OTHERS[0]), ("ILSVRC2012_val_00000002", OTHERS[1])]
+TABLES = {
+    "Kaggle's": "ImageId,PredictionString\n" + "".join(f"{image},{name} 1 2 3 4\n" for image, name in ROWS),
+    "quoted": '"image","class"\r\n' + "".join(f'"{image}.JPEG","{name}"\r\n' for image, name in ROWS),
+    "semicolons": "".join(f"{image}.JPEG;{name}\n" for image, name in ROWS),
+    "words": "".join(f"{image}.JPEG\t{name}\n\n" for image, name in ROWS),
+    "valprep.sh": "#!/bin/bash\n"
+    + "".join(f"mkdir -p {name}\n" for _, name in ROWS)
+    + "".join(f"mv {image}.JPEG {name}/\n" for image, name in ROWS),
+}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte-order mark"])
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_val_in_the_forms_that_are_about(tmp_path, kind, mark):
+    (tmp_path / "table").write_bytes((mark + TABLES[kind]).encode())
+    assert read_val_labels(tmp_path / "table") == dict(ROWS)
+
+
+def write_devkit(folder, numbers):
+    """meta.mat with two classes and what they are kinds of, and the numbers of the images' classes."""
+    kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+    synsets = np.array([(2, OTHERS[0], "a", 0), (1, OTHERS[1], "b", 0), (3, "n00000001", "both", 2)], dtype=kinds)
+    folder.mkdir(exist_ok=True)
+    savemat(folder / "meta.mat", {"synsets": synsets[:, None]})
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{number}\n" for number in numbers))
+    return folder / "ILSVRC2012_validation_ground_truth.txt"
+
+
+def test_the_development_kit_gives_the_classes_of_val(tmp_path):
+    table = write_devkit(tmp_path, [2, 1])
+    assert read_val_labels(table) == dict(ROWS)
+    for numbers in ([2, 1, 3], [0, 1], [2, "x"], [2, "n01440764"]):
+        with pytest.raises(UserError, match="(?s)not .*ground_truth.txt"):
+            read_val_labels(write_devkit(tmp_path, numbers))
+    (tmp_path / "meta.mat").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="(?s)not the development kit's.*meta.mat"):
+        read_val_labels(write_devkit(tmp_path / "other", [1]).rename(table))
+    (tmp_path / "meta.mat").unlink()
+    with pytest.raises(UserError, match="(?s)table of classes.*looked for.*meta.mat"):
+        read_val_labels(table)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff{}\n# a remark\n\n{}\n",
+        '"wnid","name"\n"{}","a, b"\n"{}","c"\n',
+        "{} tench, Tinca tinca\r\n{} goldfish\r\n",
+    ],
+)
+def test_lists_of_classes_in_the_forms_that_are_about(tmp_path, text):
+    (tmp_path / "classes").write_text(text.format(*OTHERS[:2]), encoding="utf-8", newline="")
+    assert read_class_list(tmp_path / "classes") == tuple(OTHERS[:2])
 
 
 def test_what_is_missing_or_in_the_way_is_named(make, imagenet, tmp_path):

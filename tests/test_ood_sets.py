@@ -11,12 +11,15 @@ from data_files import write_cifar10, write_cifar100, write_images
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from utils.cli import options
 from utils.data import ood_sets, svhn
+from utils.data.id_records import id_set
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import FileImages, TensorImages
 from utils.data.ood_files import MissingSet
-from utils.data.ood_sets import default_ood_sets, load_ood
-from utils.data.ood_table import OOD_SETS, find_ood_set
+from utils.data.ood_sets import load_ood
+from utils.data.ood_table import OOD_SETS, find_ood_set, full_ood_name
+from utils.data.spelling import plain
 from utils.errors import UserError
 
 
@@ -40,10 +43,10 @@ def write_svhn(folder, per_digit, name="test_32x32.mat"):
 
 
 def test_the_tables_of_the_papers():
-    five = ["SVHN", "places365", "LSUN", "iSUN", "dtd"]
-    assert default_ood_sets("CIFAR-10") == default_ood_sets("CIFAR-100") == five
-    assert default_ood_sets("ImageNet-100") == ["dtd", "iNaturalist", "SUN", "Places"]
-    assert default_ood_sets("digits")[0] == "digits-6-9" and default_ood_sets("folder")
+    five = ("SVHN", "places365", "LSUN", "iSUN", "dtd")
+    assert id_set("CIFAR-10").ood == id_set("CIFAR-100").ood == five
+    assert id_set("ImageNet-100").ood == ("dtd", "iNaturalist", "SUN", "Places")
+    assert id_set("digits").ood[0] == "digits-6-9" and id_set("folder").ood
     assert {row.name: row.count for row in OOD_SETS if row.name in five} == {
         "SVHN": 10_000,
         "places365": 10_000,
@@ -53,11 +56,39 @@ def test_the_tables_of_the_papers():
     }
 
 
-def test_names_are_unique_and_found_in_any_case():
-    labels = [label.casefold() for row in OOD_SETS for label in (row.name, *row.aliases)]
-    assert len(labels) == len(set(labels))
-    assert find_ood_set("textures").name == "dtd" and find_ood_set("Places365").name == "places365"
-    assert find_ood_set("SVHN_crops") is None
+def test_names_are_unique_and_found_in_any_usual_spelling():
+    labels = {plain(label): row.name for row in OOD_SETS for label in (row.name, *row.aliases)}
+    assert {plain(row.name) for row in OOD_SETS} <= labels.keys()
+    for row in OOD_SETS:
+        assert {labels[plain(label)] for label in (row.name, *row.aliases)} == {row.name}
+    meant = {
+        "textures": "dtd",
+        "Places-365": "places365",
+        "svhn": "SVHN",
+        "cifar_100": "CIFAR-100",
+        "lsun-r": "LSUN_resize",
+    }
+    assert {text: full_ood_name(text) for text in meant} == meant
+    for text in ("SVHN_crops", "svhn=photos", "places36", ""):
+        assert find_ood_set(text) is None and full_ood_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["cifar10", "cifar-10", "CIFAR10", "Cifar_10", "cifar 10"])
+def test_the_full_name_is_what_a_command_line_stores(text):
+    parser = options.OptionParser()
+    options.add_id_options(parser)
+    assert parser.parse_args(["--in-dataset", text]).in_dataset == "CIFAR-10"
+
+
+@pytest.mark.parametrize("text", ["cifar", "imagenet", "CIFAR-1", "", "digit"])
+def test_names_of_id_sets_that_leave_a_doubt_are_refused(text, capsys):
+    parser = options.OptionParser()
+    options.add_id_options(parser)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--in-dataset", text])
+    assert "ImageNet-100" in capsys.readouterr().err
+    with pytest.raises(UserError, match="unknown ID data set"):
+        id_set(text)
 
 
 def test_unknown_names_list_the_known_ones():

@@ -81,7 +81,7 @@ def test_check_is_right_about_nothing_and_wrong_about_a_partial_set(script, tmp_
 
 def test_one_set_that_fails_does_not_stop_the_others(script, server, tmp_path, capsys, monkeypatch):
     sources = {"LSUN": Source(server.address("/gone"), "LSUN.tar.gz"), "SVHN": None}
-    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",), default_for=("CIFAR-10",))
+    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
     sources["SVHN"] = serve_archive(server, svhn_file(tmp_path / "made.mat", 30), "test_32x32.mat")
     monkeypatch.setattr(script.module, "OOD_SETS", (LSUN, row))
     monkeypatch.setattr(script.module, "find_ood_set", {"LSUN": LSUN, "SVHN": row}.get)

@@ -68,7 +68,7 @@ def test_a_dead_source_is_named_and_the_file_can_be_put_there_by_hand(server, tm
 
 
 def test_a_set_of_two_benchmarks_is_linked(server, tmp_path):
-    row = OODSet("dtd", "files", "", "", 2, ("dtd/images",), default_for=("CIFAR-10", "ImageNet-100"))
+    row = OODSet("dtd", "files", "", "", 2, ("dtd/images",))
     files = {"dtd/images/banded/a.jpg": png(0), "dtd/images/dotted/b.jpg": png(1), "dtd/labels/x.txt": b""}
     source = serve_archive(server, tar_of(files))
     prepare(row, source, tmp_path, patience=PATIENCE)
@@ -79,9 +79,7 @@ def test_a_set_of_two_benchmarks_is_linked(server, tmp_path):
     assert second.is_dir()
 
 
-PLACES = OODSet(
-    "places365", "files", "", "", 4, ("places365/test_subset", "places365"), default_for=("CIFAR-10",), drawn=True
-)
+PLACES = OODSet("places365", "files", "", "", 4, ("places365/test_subset", "places365"), drawn=True)
 
 
 def places_archive(count: int = 20) -> bytes:
@@ -137,7 +135,7 @@ def test_too_few_images_to_draw_from(server, tmp_path):
 
 
 def test_svhn_is_downloaded_and_selected(server, tmp_path):
-    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",), default_for=("CIFAR-10",))
+    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
     content = svhn_file(tmp_path / "made.mat", 30)
     source = serve_archive(server, content, "test_32x32.mat")
     prepare(row, source, tmp_path / "data", patience=PATIENCE)
@@ -155,7 +153,7 @@ def test_svhn_is_downloaded_and_selected(server, tmp_path):
 
 
 def test_an_svhn_selection_of_another_size_does_not_stay(server, tmp_path):
-    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",), default_for=("CIFAR-10",))
+    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
     source = serve_archive(server, svhn_file(tmp_path / "made.mat", 20), "test_32x32.mat")
     with pytest.raises(UserError, match="20 images in place of 30"):
         prepare(row, source, tmp_path / "data", patience=PATIENCE)

@@ -7,6 +7,7 @@ import torch
 
 from utils.cli import options
 from utils.cli.command_line import command
+from utils.data.ood_table import full_ood_name
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.registry import listing, unknown_score
 from utils.files import REPOSITORY
@@ -26,6 +27,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
     )
     ood.add_argument(
         "--ood-sets",
+        type=full_ood_name,
         nargs="+",
         metavar="SET",
         help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table, and before them "

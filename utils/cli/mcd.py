@@ -11,6 +11,7 @@ from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.command_line import HERE_ONLY, command
 from utils.cli.settings import mcd_settings
+from utils.data.ood_table import full_ood_name
 from utils.data.splits import MODES, SMALLEST_CHOICE
 
 STAGES = ("both", "pretrain", "finetune")
@@ -105,6 +106,7 @@ def _add_mix_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--ood",
+        type=full_ood_name,
         nargs="+",
         metavar="SET",
         help="OOD set in the mix beside ID test, or several; a name, or NAME=PATH for a folder of images. The paper "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-ID_SETS = ("digits", "CIFAR-10", "CIFAR-100", "ImageNet-100", "folder")
+from utils.data.id_records import ID_NAMES, full_id_name
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -137,7 +137,8 @@ def add_id_options(parser: argparse.ArgumentParser, *, default: str | None = "di
     group = parser.add_argument_group("in-distribution data")
     group.add_argument(
         "--in-dataset",
-        choices=ID_SETS,
+        type=full_id_name,
+        choices=ID_NAMES,
         default=default,
         help="ID set. digits is embedded in scikit-learn and needs nothing; folder is a directory of your own with one "
         f"folder per class (default: {default or 'what the checkpoint was trained on'})",

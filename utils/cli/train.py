@@ -10,6 +10,7 @@ from typing import Any
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
 from utils.cli.command_line import command
 from utils.cli.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
+from utils.data.id_records import id_set
 from utils.files import REPOSITORY
 from utils.training.key_arguments import key_arguments
 from utils.training.loop import SaveEvery
@@ -211,9 +212,10 @@ def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
             f"--warmup-epochs {args.warmup_epochs} is longer than --epochs {args.epochs}: "
             "the run would end within its warm-up"
         )
-    if args.image_size and args.in_dataset not in ("folder", "ImageNet-100"):
+    record = id_set(args.in_dataset)
+    if args.image_size and not record.resizable:
         parser.error(f"--image-size is for folder and ImageNet-100; {args.in_dataset} has its own size")
-    if args.download and not args.in_dataset.startswith("CIFAR"):
+    if args.download and not record.downloadable:
         parser.error(f"--download fetches CIFAR-10 and CIFAR-100, not {args.in_dataset}")
-    if args.in_dataset == "folder" and not args.id_loc:
+    if record.own and not args.id_loc:
         parser.error("--in-dataset folder needs --id-loc PATH: a folder with one folder of images per class")

@@ -8,19 +8,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from utils.data.id_records import IDSet, id_set
+from utils.data.images import IDImages, TensorImages
 from utils.data.places import is_file, shown
 from utils.data.plain_pickle import load_plain_pickle
 from utils.errors import UserError
-from utils.files import REPOSITORY
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-CIFAR_FOLDERS = {"CIFAR-10": REPOSITORY / "datasets/CIFAR10", "CIFAR-100": REPOSITORY / "datasets/CIFAR100"}
-MEAN = (0.491, 0.482, 0.447)
-STD = (0.247, 0.244, 0.262)
 SIZE = 32
 _DOWNLOAD_SIZE = {"CIFAR-10": "170 MB", "CIFAR-100": "169 MB"}
+
+
+def read_cifar(record: IDSet, root: Path, *, download: bool, **_: object) -> IDImages:
+    """The ID set in `root`, or in the official folder inside it; `download` fetches it where it is missing.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    folder = find_cifar(record.name, [root])
+    if folder is None:
+        if not download:
+            raise missing_cifar(record.name, root)
+        folder = download_cifar(record.name, root)
+    train, test = read_split(record.name, folder, "train"), read_split(record.name, folder, "test")
+    class_names, other_files = read_class_names(record.name, folder)
+    notes = file_notes(record.name, train, test, other_files=other_files)
+    return IDImages(
+        TensorImages(f"{record.name} train", train.images, train.labels),
+        TensorImages(f"{record.name} test", test.images, test.labels),
+        class_names,
+        notes,
+        official=not notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -94,16 +115,16 @@ def read_split(name: str, folder: Path, split: str) -> CifarSplit:
     """
     facts = cifar_facts(name)
     files = facts.train_list if split == "train" else facts.test_list
-    classes = 10 if name == "CIFAR-10" else 100
+    record = id_set(name)
     images, labels, other, counts = [], [], [], []
     for file_name, md5 in files:
         batch, is_official = _read_pickle(name, folder, file_name, md5)
-        batch_images, batch_labels = _checked_batch(batch, folder / file_name, classes, _advice(name))
+        batch_images, batch_labels = _checked_batch(batch, folder / file_name, record.classes, _advice(name))
         images.append(batch_images)
         labels.append(batch_labels)
         if not is_official:
             other.append(file_name)
-        expected = (50_000 if split == "train" else 10_000) // len(files)
+        expected = (record.train_images if split == "train" else record.test_images) // len(files)
         if len(batch_labels) != expected:
             counts.append(f"{file_name} {len(batch_labels):,} (official {expected:,})")
     return CifarSplit(
@@ -132,7 +153,7 @@ def read_class_names(name: str, folder: Path) -> tuple[tuple[str, ...], tuple[st
     facts = cifar_facts(name)
     meta, is_official = _read_pickle(name, folder, facts.meta["filename"], facts.meta["md5"])
     names = meta.get(facts.meta["key"])
-    classes = 10 if name == "CIFAR-10" else 100
+    classes = id_set(name).classes
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(n, str | bytes) for n in names):
         raise UserError(
             f"damaged file: no list of {classes} class names under {facts.meta['key']!r}\n"

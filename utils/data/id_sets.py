@@ -1,20 +1,16 @@
-"""In-distribution data sets: one function, load_id, and what training and evaluation must know about each set."""
+"""In-distribution data sets: one function, load_id, and what training and evaluation are handed of a set."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from utils.data import cifar, digits
-from utils.data.class_folders import IMAGENET_100_FOLDER, channel_statistics, load_folder, load_imagenet_100
-from utils.data.images import ImageSet, TensorImages
+from utils.data.id_records import ID_SETS, IDSet, id_set
+from utils.data.images import IDImages, ImageSet
 from utils.errors import UserError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-IMAGENET_SIZE = 224
-FOLDER_SIZE = 64
+_STATISTICS_IMAGES = 2_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def load_id(
     limit_train: int | None = None,
     seed: int = 0,
 ) -> IDData:
-    """Load an ID data set by name: one of ID_NAMES, in any case.
+    """Load an ID data set by name: one of ID_NAMES, in any usual spelling.
 
     Args:
         root: where it lies; None for the default place under datasets/.
@@ -59,114 +55,69 @@ def load_id(
     Raises:
         UserError: unknown name, or data that is missing or damaged.
     """
-    known = {key.lower(): key for key in _LOADERS}
-    if name.lower() not in known:
-        raise UserError(f"unknown ID data set: {name}\n  known      : {', '.join(ID_NAMES)}")
-    name = known[name.lower()]
-    data = _LOADERS[name](None if root is None else Path(root), download, image_size, seed)
+    record = id_set(name)
+    _check(record, root, download, image_size)
+    module, function = record.reader.split(":")
+    read = getattr(import_module(module), function)
+    size = image_size or record.size
+    found: IDImages = read(record, Path(root or record.folder or ""), size=size, seed=seed, download=download)
+    mean, std = (record.mean, record.std) if record.mean else channel_statistics(found.train)
+    unread = (f"{record.name} come with scikit-learn: --id-loc is not read",) if root and not _on_disk(record) else ()
+    data = IDData(
+        name=record.name,
+        train=found.train,
+        test=found.test,
+        class_names=found.class_names,
+        mean=mean,
+        std=std,
+        size=size,
+        crop_scale=record.crop_scale,
+        hflip=record.hflip,
+        notes=(*found.notes, *unread),
+        official=found.official,
+    )
     return data if limit_train is None else _limited(data, limit_train, seed)
 
 
-def _load_digits(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
-    _refuse_image_size("digits", image_size, digits.SIZE)
-    (train, train_labels), (test, test_labels) = digits.id_digits()
-    train_set = TensorImages("digits train", train, train_labels)
-    mean, std = channel_statistics(train_set)
-    return IDData(
-        name="digits",
-        train=train_set,
-        test=TensorImages("digits test", test, test_labels),
-        class_names=tuple(str(digit) for digit in digits.ID_DIGITS),
-        mean=mean,
-        std=std,
-        size=digits.SIZE,
-        crop_scale=(0.5, 1.0),  # half of a digit can still be told; a fifth, as for CIFAR, cannot
-        hflip=False,
-        notes=("digits come with scikit-learn: --id-loc is not read",) if root is not None else (),
-    )
+def channel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel on a scale of 0..1, from at most 2,000 images spread evenly."""
+    rows = torch.linspace(0, len(images) - 1, min(len(images), _STATISTICS_IMAGES)).round().long()
+    count, total, squares = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for batch in images.subset(rows).batches(100, "cpu"):
+        values = batch.double() / 255
+        count += values.numel() // 3
+        total += values.sum(dim=(0, 2, 3))
+        squares += values.square().sum(dim=(0, 2, 3))
+    mean = total / count
+    # Images of one flat colour have no spread; one grey level keeps the division sane.
+    std = (squares / count - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _load_cifar(name: str, root: Path | None, download: bool, image_size: int | None) -> IDData:
-    _refuse_image_size(name, image_size, cifar.SIZE)
-    root = root or cifar.CIFAR_FOLDERS[name]
-    folder = cifar.find_cifar(name, [root])
-    if folder is None and download:
-        folder = cifar.download_cifar(name, root)
-    if folder is None:
-        raise cifar.missing_cifar(name, root)
-    train, test = cifar.read_split(name, folder, "train"), cifar.read_split(name, folder, "test")
-    class_names, other_files = cifar.read_class_names(name, folder)
-    notes = cifar.file_notes(name, train, test, other_files=other_files)
-    return IDData(
-        name=name,
-        train=TensorImages(f"{name} train", train.images, train.labels),
-        test=TensorImages(f"{name} test", test.images, test.labels),
-        class_names=class_names,
-        mean=cifar.MEAN,
-        std=cifar.STD,
-        size=cifar.SIZE,
-        crop_scale=(0.2, 1.0),
-        hflip=True,
-        notes=notes,
-        official=not notes,
-    )
+def balanced_rows(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """`count` row numbers, ascending, drawn with `seed`; equally many of each class as far as there are enough."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    shuffled = labels[order]
+    # rank: how many rows of the same class come before. Taking the lowest ranks takes from all classes in turn.
+    one_hot = torch.nn.functional.one_hot(shuffled)
+    rank = one_hot.cumsum(0).gather(1, shuffled[:, None]).squeeze(1)
+    return order[rank.argsort(stable=True)[:count]].sort().values
 
 
-def _load_cifar10(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
-    return _load_cifar("CIFAR-10", root, download, image_size)
+def _check(record: IDSet, root: str | Path | None, download: bool, image_size: int | None) -> None:
+    """Raise a UserError where an argument has no meaning for the set."""
+    if image_size not in (None, record.size) and not record.resizable:
+        sized = " and ".join(each.name for each in ID_SETS.values() if each.resizable)
+        raise UserError(f"{record.name} images are {record.size} x {record.size}; --image-size is for {sized}")
+    if download and not record.downloadable and _on_disk(record):
+        fetched = " and ".join(each.name for each in ID_SETS.values() if each.downloadable)
+        raise UserError(f"{record.name} cannot be downloaded here; --download is for {fetched}")
+    if record.own and root is None:
+        raise UserError(f"a {record.name} of your own needs its path.\n  do         : pass --id-loc /path/to/folder")
 
 
-def _load_cifar100(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
-    return _load_cifar("CIFAR-100", root, download, image_size)
-
-
-def _load_imagenet_100(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
-    _refuse_download("ImageNet-100", download)
-    size = image_size or IMAGENET_SIZE
-    found = load_imagenet_100(root or IMAGENET_100_FOLDER, size)
-    return IDData(
-        "ImageNet-100",
-        found.train,
-        found.test,
-        found.class_names,
-        IMAGENET_MEAN,
-        IMAGENET_STD,
-        size,
-        crop_scale=(0.4, 1.0),
-        hflip=True,
-        notes=found.notes,
-    )
-
-
-def _load_own_folder(root: Path | None, download: bool, image_size: int | None, seed: int) -> IDData:
-    _refuse_download("folder", download)
-    if root is None:
-        raise UserError("a folder of your own needs its path.\n  do         : pass --id-loc /path/to/folder")
-    size = image_size or FOLDER_SIZE
-    found = load_folder(root, size, seed)
-    mean, std = channel_statistics(found.train)
-    return IDData(
-        "folder",
-        found.train,
-        found.test,
-        found.class_names,
-        mean,
-        std,
-        size,
-        crop_scale=(0.2, 1.0),
-        hflip=True,
-        notes=found.notes,
-    )
-
-
-def _refuse_image_size(name: str, image_size: int | None, own_size: int) -> None:
-    if image_size not in (None, own_size):
-        raise UserError(f"{name} images are {own_size} x {own_size}; --image-size is for ImageNet-100 and folder")
-
-
-def _refuse_download(name: str, download: bool) -> None:
-    if download:
-        raise UserError(f"{name} cannot be downloaded here; --download is for CIFAR-10 and CIFAR-100")
+def _on_disk(record: IDSet) -> bool:
+    return record.own or record.folder is not None
 
 
 def _limited(data: IDData, limit: int, seed: int) -> IDData:
@@ -180,23 +131,3 @@ def _limited(data: IDData, limit: int, seed: int) -> IDData:
         return replace(data, notes=(*data.notes, f"{data.name} has {len(data.train):,} training images: all are used"))
     rows = balanced_rows(data.train.labels, limit, seed)
     return replace(data, train=data.train.subset(rows))
-
-
-def balanced_rows(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-    """`count` row numbers, ascending, drawn with `seed`; equally many of each class as far as there are enough."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    shuffled = labels[order]
-    # rank: how many rows of the same class come before. Taking the lowest ranks takes from all classes in turn.
-    one_hot = torch.nn.functional.one_hot(shuffled)
-    rank = one_hot.cumsum(0).gather(1, shuffled[:, None]).squeeze(1)
-    return order[rank.argsort(stable=True)[:count]].sort().values
-
-
-_LOADERS: dict[str, Callable[[Path | None, bool, int | None, int], IDData]] = {
-    "digits": _load_digits,
-    "CIFAR-10": _load_cifar10,
-    "CIFAR-100": _load_cifar100,
-    "ImageNet-100": _load_imagenet_100,
-    "folder": _load_own_folder,
-}
-ID_NAMES = tuple(_LOADERS)

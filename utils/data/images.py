@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -169,6 +170,20 @@ class FileImages(ImageSet):
             for file_digest in pool.map(_file_digest, self.paths):
                 digest.update(file_digest)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class IDImages:
+    """What the reader of an ID set finds: a training and a test set with labels, and the names of the classes.
+
+    official is false where the files are not the published ones.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    official: bool = True
 
 
 def read_image(path: str | Path) -> Image.Image:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from utils.data import cifar, digits, generated
+from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
@@ -14,7 +15,6 @@ from utils.data.places import shown
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
-from utils.files import REPOSITORY
 
 # A set that is larger is cut to a fixed subset of this many images.
 MAX_IMAGES = 10_000
@@ -22,20 +22,11 @@ MAX_IMAGES = 10_000
 MAX_LARGE_GENERATED = 1_000
 
 
-def default_ood_sets(id_name: str) -> list[str]:
-    """Names of the OOD sets that a table for this ID set holds; the mean is over those of them that are complete."""
-    return [row.name for row in OOD_SETS if id_name in row.default_for]
-
-
-def default_ood_root(id_name: str) -> Path:
-    """Where the OOD sets for this ID set lie when nothing else is said."""
-    return REPOSITORY / "datasets" / ("ImageNet_OOD_dataset" if id_name == "ImageNet-100" else "small_OOD_dataset")
-
-
 def sets_there(id_name: str, root: Path | None) -> frozenset[str]:
-    """Those of the default sets that have a folder below `root`, None for the default place."""
-    root = root or default_ood_root(id_name)
-    return frozenset(name for name in default_ood_sets(id_name) if existing_places(root, find_ood_set(name).folders))
+    """Those sets of the table of an ID set that have a folder below `root`, None for the default place."""
+    record = id_set(id_name)
+    root = root or record.ood_folder
+    return frozenset(name for name in record.ood if existing_places(root, find_ood_set(name).folders))
 
 
 def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed: int = 0) -> ImageSet:
@@ -63,7 +54,7 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
         raise UserError(f"{row.name} is the ID set itself and cannot be OOD for it")
     if row.kind == "generated":
         return _generated_set(row, id_data, seed)
-    root = default_ood_root(id_data.name) if root is None else Path(root)
+    root = id_set(id_data.name).ood_folder if root is None else Path(root)
     load = {"svhn": _svhn_set, "cifar": _cifar_set, "files": _file_set}[row.kind]
     return load(row, root, id_data.size, seed)
 
@@ -80,7 +71,7 @@ def _svhn_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
 
 
 def _cifar_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
-    own_folder = cifar.CIFAR_FOLDERS[row.name]
+    own_folder = id_set(row.name).folder
     places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
     folder = cifar.find_cifar(row.name, places)
     if folder is None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from utils.data.spelling import named
+
 CIFARS = ("CIFAR-10", "CIFAR-100")
 _HUANG = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/"
 _POOD = "pytorch_ood.dataset.img."
@@ -16,7 +18,6 @@ class OODSet:
         folders: places below the OOD root, best first; upper and lower case are not told apart.
         source: where to get it.
         count: images of the official set; None where there is none.
-        default_for: the ID sets whose table and mean it enters.
         near_for, far_for: OpenOOD's division, where that benchmark has the set.
         unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
             but under a name that says so, and never enters the official mean.
@@ -32,7 +33,6 @@ class OODSet:
     count: int | None = None
     folders: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    default_for: tuple[str, ...] = ()
     near_for: tuple[str, ...] = ()
     far_for: tuple[str, ...] = ()
     unverified_folders: tuple[str, ...] = ()
@@ -49,7 +49,6 @@ OOD_SETS = (
         "non-commercial use",
         10_000,
         ("svhn",),
-        default_for=CIFARS,
         far_for=CIFARS,
         maintained="torchvision.datasets.SVHN",
         megabytes=64,
@@ -61,7 +60,6 @@ OOD_SETS = (
         "research use",
         10_000,
         ("places365/test_subset", "places365"),
-        default_for=CIFARS,
         far_for=CIFARS,
         megabytes=4_400,
         drawn=True,
@@ -74,7 +72,6 @@ OOD_SETS = (
         10_000,
         ("LSUN/test", "LSUN"),
         ("LSUN-crop", "LSUN_C"),
-        default_for=CIFARS,
         maintained=_POOD + "LSUNCrop",
     ),
     OODSet(
@@ -84,7 +81,6 @@ OOD_SETS = (
         "not stated",
         8_925,
         ("iSUN/iSUN_patches", "iSUN"),
-        default_for=CIFARS,
     ),
     OODSet(
         "dtd",
@@ -94,7 +90,6 @@ OOD_SETS = (
         5_640,
         ("dtd/images", "dtd"),
         ("Textures",),
-        default_for=(*CIFARS, "ImageNet-100"),
         far_for=CIFARS,
         maintained=_POOD + "Textures",
         megabytes=625,
@@ -162,23 +157,33 @@ OOD_SETS = (
         "non-commercial use",
         10_000,
         ("iNaturalist",),
-        default_for=("ImageNet-100",),
     ),
-    OODSet("SUN", "files", _HUANG + "SUN.tar.gz", "research use", 10_000, ("SUN",), default_for=("ImageNet-100",)),
-    OODSet(
-        "Places", "files", _HUANG + "Places.tar.gz", "research use", 10_000, ("Places",), default_for=("ImageNet-100",)
-    ),
-    OODSet("digits-6-9", "generated", "scikit-learn", "CC BY 4.0 (UCI)", default_for=("digits",)),
-    OODSet("photographs", "generated", "scikit-learn", "CC BY 2.0", default_for=("digits", "folder")),
-    OODSet("uniform-noise", "generated", "made here", "none", default_for=("digits", "folder")),
-    OODSet("gaussian-noise", "generated", "made here", "none", default_for=("digits", "folder")),
+    OODSet("SUN", "files", _HUANG + "SUN.tar.gz", "research use", 10_000, ("SUN",)),
+    OODSet("Places", "files", _HUANG + "Places.tar.gz", "research use", 10_000, ("Places",)),
+    OODSet("digits-6-9", "generated", "scikit-learn", "CC BY 4.0 (UCI)"),
+    OODSet("photographs", "generated", "scikit-learn", "CC BY 2.0"),
+    OODSet("uniform-noise", "generated", "made here", "none"),
+    OODSet("gaussian-noise", "generated", "made here", "none"),
 )
 
 
 def find_ood_set(name: str) -> OODSet | None:
-    """The row of that name or alias, in any case; None when the table has no such row."""
-    wanted = name.casefold()
-    for row in OOD_SETS:
-        if wanted in (label.casefold() for label in (row.name, *row.aliases)):
-            return row
-    return None
+    """The row of that name or alias in any usual spelling; None when the table has no such row."""
+    return named(name, {label: row for row in OOD_SETS for label in (row.name, *row.aliases)})
+
+
+def full_ood_name(text: str) -> str:
+    """argparse type: the full name of the set that `text` means; `text` itself where it means none, or is NAME=PATH."""
+    row = find_ood_set(text)
+    return text if row is None else row.name
+
+
+def base_set(shown: str) -> OODSet | None:
+    """The row that a name as tables show it begins with: that of dtd for dtd (partial, 1,200 of 5,640)."""
+    return find_ood_set(shown.split(" (")[0])
+
+
+def group_of(shown: str, id_name: str) -> str:
+    """ "near", "far" or "": OpenOOD's division, for a part of a set too."""
+    row = base_set(shown)
+    return "" if row is None else "near" if id_name in row.near_for else "far" if id_name in row.far_for else ""

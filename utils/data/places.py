@@ -38,6 +38,20 @@ def require_folder(folder: Path) -> None:
     raise UserError(f"folder not found.\n  looked for : {shown(folder)}\n  do         : check the path")
 
 
+def read_text(path: Path, what: str) -> str:
+    """A text file in UTF-8, with or without the byte-order mark that some editors write.
+
+    Args:
+        what: the file, for the message.
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} cannot be read: {error}\n  looked for : {shown(path)}") from error
+
+
 def cannot_read(error: OSError, path: Path) -> UserError:
     """The UserError for a place that the system refuses."""
     return UserError(

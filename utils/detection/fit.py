@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 
 from utils.checkpoint import Checkpoint
-from utils.data import cifar
 from utils.data.class_folders import split_rows
-from utils.data.id_sets import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD, IDData
+from utils.data.id_records import find_id_set, id_set
+from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
 from utils.detection.detector import scorer_of
 from utils.detection.reference import Reference, make_reference, reference_path, save_reference
@@ -39,15 +39,14 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     if "input" in args:
         said = args["input"]
         return InputFormat(int(said["size"]), tuple(said["mean"]), tuple(said["std"]))
-    trained_on = args.get("in_dataset")
-    if trained_on in ("digits", "folder"):
+    trained_on = find_id_set(args.get("in_dataset") or "")
+    if trained_on is not None and trained_on.mean is None:
         raise UserError(
             f"{checkpoint.path} does not say how its images were normalised\n"
             f"  do         : python eval_cider.py --ckpt {checkpoint.path}, which makes the statistics as well"
         )
-    if checkpoint.model.config["stem"] == "imagenet":
-        return InputFormat(IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD)
-    return InputFormat(cifar.SIZE, cifar.MEAN, cifar.STD)
+    usual = id_set("ImageNet-100" if checkpoint.model.config["stem"] == "imagenet" else "CIFAR-10")
+    return InputFormat(usual.size, usual.mean, usual.std)
 
 
 def keep_reference(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint import Checkpoint
+from utils.data.id_records import id_set
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
-from utils.data.ood_sets import MissingSet, default_ood_sets, load_ood
-from utils.data.ood_table import find_ood_set
+from utils.data.ood_sets import MissingSet, load_ood
+from utils.data.ood_table import group_of
 from utils.errors import UserError
 from utils.evaluation.grid import Missing
 
@@ -103,11 +104,11 @@ def load_ood_sets(data: IDData, wanted: list[str] | None, root: Path | None, *, 
     Raises:
         UserError: none is there, or two have one name.
     """
-    official = {name.casefold() for name in default_ood_sets(data.name)}
+    official = id_set(data.name).ood
     found: dict[str, ImageSet] = {}
     groups: dict[str, str] = {}
     in_table, missing = set(), []
-    for name in wanted or default_ood_sets(data.name):
+    for name in wanted or official:
         try:
             images = load_ood(name, data, root, seed=seed)
         except MissingSet as error:
@@ -116,19 +117,12 @@ def load_ood_sets(data: IDData, wanted: list[str] | None, root: Path | None, *, 
         if images.name in found:
             raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")
         found[images.name] = images
-        groups[images.name] = _group(name, data.name)
-        if images.official_complete and images.name.casefold() in official:
+        groups[images.name] = group_of(name, data.name)
+        if images.official_complete and images.name in official:
             in_table.add(images.name)
     if not found:
         raise UserError("no OOD set was found.\n" + "\n".join(each.reason for each in missing))
     return OODSets(found, frozenset(in_table), groups, tuple(missing))
-
-
-def _group(name: str, id_name: str) -> str:
-    row = find_ood_set(name)
-    if row is None:
-        return ""
-    return "near" if id_name in row.near_for else "far" if id_name in row.far_for else ""
 
 
 def about(

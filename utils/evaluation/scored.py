@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint import Checkpoint
+from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
-from utils.data.ood_sets import default_ood_sets
 from utils.data.ood_table import find_ood_set
 from utils.data.splits import SetSplit, Split, from_plain, load_split
 from utils.errors import UserError
@@ -34,7 +34,7 @@ def usual_ood_sets(checkpoint: Checkpoint, id_name: str) -> list[str]:
     """The OOD sets of an evaluation that names none: those in the unlabelled mix, then those of the table."""
     mixed = list(checkpoint.args.get("ood") or ()) if checkpoint.unlabelled else []
     known = {_official_name(name) for name in mixed}
-    return mixed + [name for name in default_ood_sets(id_name) if _official_name(name) not in known]
+    return mixed + [name for name in id_set(id_name).ood if _official_name(name) not in known]
 
 
 def scored_lists(checkpoint: Checkpoint, path: Path | None) -> dict[str, SetSplit]:

@@ -1,45 +1,22 @@
 """ImageNet as its owner has it: the class folders of train and val, lists of classes, and a val that is not sorted."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.data.image_folder import IMAGE_SUFFIXES, abridged, list_images
-from utils.data.places import children, is_folder, require_folder, shown
-from utils.errors import UserError
+import numpy as np
+from scipy.io import loadmat
 
-# The classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt, which CIDER's checkpoint was trained on.
-PUBLIC_LIST = Path(__file__).with_name("imagenet100_wnids.txt")
+from utils.data.image_folder import IMAGE_SUFFIXES, abridged, list_images
+from utils.data.imagenet import WNID, rows_of
+from utils.data.places import children, is_file, is_folder, require_folder, shown
+from utils.errors import UserError, one_line
+
 PARTS = ("train", "val")
-_WNID = re.compile(r"n\d{8}")
 # Below the folder that a user names: as torchvision has it, and as Kaggle's archive unpacks.
 _ROOTS = ("", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")
 
 Images = Mapping[str, Path]  # name below the class folder -> file
-
-
-def read_class_list(path: Path) -> tuple[str, ...]:
-    """The WordNet ids of a file with one a line; empty lines and lines that begin with # do not count.
-
-    Raises:
-        UserError: no such file, a line that is no WordNet id, a class twice, fewer than two.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the list of classes cannot be read: {error}\n  looked for : {shown(path)}") from error
-    names: list[str] = []
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        if not _WNID.fullmatch(line) or line in names:
-            fault = "stands there twice" if line in names else "is no WordNet id such as n01440764"
-            raise UserError(f"{shown(line)} {fault}\n  looked at  : {shown(path)}, line {number}")
-        names.append(line)
-    if len(names) < 2:
-        raise UserError(f"a subset needs two classes or more, found {len(names)}\n  looked at  : {shown(path)}")
-    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -57,7 +34,7 @@ class ImageNetPart:
         """All classes that are there."""
         if self.sorted_by is not None:
             return set(self.sorted_by)
-        return {place.name for place in children(self.folder) if _WNID.fullmatch(place.name) and is_folder(place)}
+        return {place.name for place in children(self.folder) if WNID.fullmatch(place.name) and is_folder(place)}
 
     def images(self, name: str) -> Images:
         """Files of one class, by their names below the class folder."""
@@ -102,8 +79,8 @@ def _sorted_val(folder: Path, val_labels: Path | None) -> dict[str, Images]:
     if val_labels is None:
         raise UserError(
             f"val is not sorted into classes.\n  looked for : {shown(folder)}/<wnid>/<image>\n"
-            "  do         : pass --val-labels FILE, a table of image and class such as the LOC_val_solution.csv of "
-            "Kaggle's archive\n"
+            "  do         : pass --val-labels FILE, a table of image and class: LOC_val_solution.csv of Kaggle's "
+            "archive, ILSVRC2012_validation_ground_truth.txt of the development kit, or valprep.sh\n"
             "  or         : let torchvision.datasets.ImageNet(root, split='val') sort it, which needs "
             "ILSVRC2012_devkit_t12.tar.gz beside the archive of val"
         )
@@ -123,21 +100,50 @@ def _sorted_val(folder: Path, val_labels: Path | None) -> dict[str, Images]:
 
 
 def read_val_labels(path: Path) -> dict[str, str]:
-    """Image, without its suffix -> class: the first two columns of a table, of which the second begins with the class.
+    """Image, without its suffix -> class.
 
-    Columns are divided by commas or spaces; the first line may be a heading.
+    Args:
+        path: a table whose first two columns are the image and, at the beginning of the second, the class, with or
+            without a heading (Kaggle's LOC_val_solution.csv); the script valprep.sh, which moves each image into its
+            class; or ILSVRC2012_validation_ground_truth.txt of the development kit, beside its meta.mat.
+    Raises:
+        UserError: it cannot be read, or a line is not of that kind.
     """
     labels = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the table of val cannot be read: {error}\n  looked for : {shown(path)}") from error
-    for number, line in enumerate(lines, 1):
-        words = line.replace(",", " ").split()
-        if len(words) > 1 and _WNID.fullmatch(words[1]):
-            labels[Path(words[0]).stem] = words[1]
-        elif words and number > 1:
+    numbers = []
+    for number, words in rows_of(path, "the table of val"):
+        if words[0] == "mkdir":
+            continue
+        words = words[words[0] == "mv" :]
+        if len(words) > 1 and WNID.fullmatch(words[1].rstrip("/")):
+            labels[Path(words[0]).stem] = words[1].rstrip("/")
+        elif len(words) == 1 and words[0].isdecimal() and not labels:
+            numbers.append(int(words[0]))
+        elif number > 1:
             raise UserError(
-                f"not a line of image and class: {shown(line[:80])}\n  looked at  : {shown(path)}, line {number}"
+                f"not a line of image and class: {shown(' '.join(words)[:80])}\n"
+                f"  looked at  : {shown(path)}, line {number}"
             )
-    return labels
+    if not numbers:
+        return labels
+    names = _class_numbers(path.with_name("meta.mat"))
+    if labels or not set(numbers) <= set(names):
+        raise UserError(f"not one class number of 1 to {len(names):,} a line\n  looked at  : {shown(path)}")
+    return {f"ILSVRC2012_val_{row:08}": names[number] for row, number in enumerate(numbers, 1)}
+
+
+def _class_numbers(path: Path) -> dict[int, str]:
+    """ILSVRC2012_ID -> class, of the development kit's table of synsets; those with children are no classes."""
+    if not is_file(path):
+        raise UserError(
+            f"class numbers need the development kit's table of classes.\n  looked for : {shown(path)}\n"
+            "  do         : leave both files in data/ of ILSVRC2012_devkit_t12, as they were unpacked"
+        )
+    try:
+        synsets = np.atleast_1d(loadmat(path, squeeze_me=True)["synsets"])
+        leaves = synsets[synsets["num_children"] == 0]
+        return dict(zip(map(int, leaves["ILSVRC2012_ID"]), map(str, leaves["WNID"]), strict=True))
+    except Exception as error:  # scipy says nowhere what it raises for bytes that are no such file
+        raise UserError(
+            f"not the development kit's meta.mat: {one_line(error)}\n  file       : {shown(path)}"
+        ) from error

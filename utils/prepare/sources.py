@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from utils.data import cifar
-from utils.data.ood_sets import default_ood_root
-from utils.data.ood_table import CIFARS, OODSet
+from utils.data.id_records import ID_SETS, id_set
+from utils.data.ood_table import OODSet
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def source_of(row: OODSet) -> Source:
 def places_of(row: OODSet, data_root: Path) -> list[Path]:
     """Where the set lies in the official layout: first the place it is unpacked to, then those that link there."""
     if row.kind == "cifar":
-        return [data_root / cifar.CIFAR_FOLDERS[row.name].name / cifar.cifar_facts(row.name).base_folder]
+        return [data_root / id_set(row.name).folder.name / cifar.cifar_facts(row.name).base_folder]
     return [root / row.folders[0] for root in ood_roots(row, data_root)]
 
 
 def ood_roots(row: OODSet, data_root: Path) -> list[Path]:
     """The folders of OOD sets that this set belongs to: one for the CIFARs, one for ImageNet-100, or both."""
-    names = [default_ood_root(id_name).name for id_name in row.default_for or CIFARS]
-    return [data_root / name for name in dict.fromkeys(names)]
+    folders = [record.ood_folder for record in ID_SETS.values() if row.name in record.ood]
+    return [data_root / folder.name for folder in dict.fromkeys(folders or [id_set("CIFAR-10").ood_folder])]
 
 
 def archive_of(row: OODSet, source: Source, data_root: Path) -> Path:

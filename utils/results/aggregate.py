@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
+from utils.data.id_records import find_id_set
+from utils.data.ood_table import OOD_SETS, base_set, group_of
 from utils.results.rows import EMBEDDING, METRICS, Row
 
 # What the runs of one group have in common; the seed, the file's hash, the machine and the date are not in it.
@@ -92,7 +93,7 @@ def _by_set(run: list[Row], runs: list[list[Row]]) -> dict[str, Row]:
 
 def _means(names: Sequence[str], id_name: str) -> list[tuple[str, list[str]]]:
     """Labels and members of the means: over the paper's sets where all are whole, over near and over far sets."""
-    official = [row.name for row in OOD_SETS if id_name in row.default_for]
+    official = list(known.ood) if (known := find_id_set(id_name)) else []
     found = []
     if official and all(name in names for name in official):
         found.append((f"mean ({len(official)})", official))
@@ -100,17 +101,6 @@ def _means(names: Sequence[str], id_name: str) -> list[tuple[str, list[str]]]:
     if all(groups.values()):
         found += [(f"{group} ({len(members)})", members) for group, members in groups.items()]
     return found
-
-
-def group_of(name: str, id_name: str) -> str:
-    """ "near", "far" or "": OpenOOD's division, for a part of a set too."""
-    row = base_set(name)
-    return "" if row is None else "near" if id_name in row.near_for else "far" if id_name in row.far_for else ""
-
-
-def base_set(name: str) -> OODSet | None:
-    """The row of the OOD table that a name as shown begins with: that of dtd for dtd (partial, 1,200 of 5,640)."""
-    return find_ood_set(name.split(" (")[0])
 
 
 def set_order(name: str) -> tuple[int, int, str]:

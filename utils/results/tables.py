@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from utils.cli.settings import total_epochs
+from utils.data.id_records import find_id_set
+from utils.data.ood_table import base_set, group_of
 from utils.evaluation.grid import Grid
 from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
 from utils.methods import labelled
-from utils.results.aggregate import RUN, Group, Spread, base_set, group_of, set_order
+from utils.results.aggregate import RUN, Group, Spread, set_order
 from utils.results.published import MARKS as SOURCES
 from utils.results.published import OPENOOD
 from utils.results.rows import OTHER_FILES
@@ -32,7 +34,6 @@ MARKS = {
     "other setup": ("#", "another network, fewer epochs or fewer training images than in the paper: no reproduction"),
 }
 COLUMN_NAMES = {"id_accuracy_knn": "ID accuracy ↑", "dispersion": "dispersion ↑", "compactness": "compactness ↓"}
-TRAIN_IMAGES = {"CIFAR-10": 50_000, "CIFAR-100": 50_000}
 # Facts that stand in the heading where all lines share them, and else in the label.
 _FACTS = {
     "architecture": "{}",
@@ -157,12 +158,12 @@ def counterparts(group: Group, published: Sequence[Group]) -> list[Group]:
 def same_setup(facts: Mapping[str, str], published: Mapping[str, str]) -> bool:
     """Whether a group of ours was trained as the paper says: network, epochs, all training images."""
     method = labelled(facts["method"])
-    all_images = TRAIN_IMAGES.get(facts["id"], 0)
+    known = find_id_set(facts["id"])
     return (
         method is not None
         and facts["architecture"] == published["architecture"]
         and int(facts["epochs"]) >= total_epochs(method.name, facts["id"])
-        and int(facts["train_images"]) >= all_images
+        and int(facts["train_images"]) >= (known.train_images if known and known.train_images else 0)
     )
 
 

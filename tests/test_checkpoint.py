@@ -244,7 +244,6 @@ def test_half_precision_weights_become_float32(tmp_path, exported, model):
     assert found["fc.weight"].dtype == torch.float32
 
 
-@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
 def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, exported):
     save(exported, tmp_path / "x.pt")
     with (
@@ -312,7 +311,6 @@ def as_files(content, folder: Path):
     return sorted(folder.glob("*.pt"))
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_malicious_checkpoints_create_nothing(tmp_path, exported):
     canary = tmp_path / "canary"
     tried = 0
@@ -332,7 +330,6 @@ def test_malicious_checkpoints_create_nothing(tmp_path, exported):
     assert canary.exists()
 
 
-@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
 def test_a_program_in_place_of_a_checkpoint_is_refused(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated

@@ -108,7 +108,8 @@ def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
     try:
         if content[:2] == b"PK":
             check_archive(io.BytesIO(content), checksums=_CHECKSUM_MARK not in checksum)
-        with torch.serialization.safe_globals(_ADMITTED):
+        with torch.serialization.safe_globals(_ADMITTED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about kinds of tensors and files that are refused below
             tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if called := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -281,7 +282,7 @@ _ARGUMENT_TYPES = {
 
 def _plain_args(args: Any) -> dict[str, Any]:
     """The arguments, once they are what other code may count on."""
-    _check_plain(args)
+    check_plain(args)
     for name, kind in _ARGUMENT_TYPES.items():
         if not isinstance(args.get(name), kind | None):
             raise ValueError(f"its argument {name} is a {type(args[name]).__name__}")
@@ -303,14 +304,14 @@ def _unlabelled(said: Any) -> dict[str, Any] | None:
     """What a file says about the unlabelled images of its training, whose lists are checked where they are used."""
     if said is None:
         return None
-    _check_plain(said)
+    check_plain(said)
     known = said["mode"] in ("transductive", "inductive") and isinstance(said["choice"], str)
     if not known or not all(isinstance(name, str) for name in said["ood"]):
         raise ValueError("what it says about unlabelled images is not usable")
     return said
 
 
-def _check_plain(tree: Any, most: int = 1_000_000, deepest: int = 10) -> None:
+def check_plain(tree: Any, most: int = 1_000_000, deepest: int = 10) -> None:
     """Raise a ValueError unless `tree` is a dict of lists, dicts, texts and numbers, and of a size to be written again.
 
     A file of a few bytes can hold lists that stand in each other so often, or so deep, that no program can walk them.

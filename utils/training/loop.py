@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from utils import checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.training import distributed
 from utils.training.interrupts import Interrupts, command_to_go_on
 from utils.training.meter import LossMeter, Rate
@@ -265,15 +265,37 @@ class Training:
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:
             for name, module in self.modules.items():
-                module.load_state_dict(state["modules"][name])
-            self.optimizer.load_state_dict(state["optimizer"])
+                _load_module(module, state["modules"][name])
+            _load_optimizer(self.optimizer, state["optimizer"])
             if state["scaler"]:
                 self.precision.scaler.load_state_dict(state["scaler"])
             set_random_state(state["random"], self.device)
             self.meter.load_state_dict(state["meter"])
             self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(f"the saved state does not fit this run: {error}\n  begin anew : --resume none") from error
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+            raise UserError(
+                f"the saved state does not fit this run: {one_line(error)}\n  begin anew : --resume none"
+            ) from error
+
+
+def _load_module(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """`load_state_dict`, which takes tensors of any kind for each other, and a ValueError where one is of another."""
+    for name, own in module.state_dict().items():
+        if name in state and (state[name].dtype, state[name].layout) != (own.dtype, own.layout):
+            raise ValueError(f"{name} is {state[name].layout} of {state[name].dtype}")
+    module.load_state_dict(state)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`load_state_dict`, which takes anything for a number or a tensor, and a ValueError where one is none."""
+    optimizer.load_state_dict(state)
+    for name, own in optimizer.defaults.items():
+        if isinstance(own, float) and not all(isinstance(group[name], int | float) for group in optimizer.param_groups):
+            raise ValueError(f"the {name} of its optimizer is not a number")
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if value is not None and getattr(value, "shape", None) != parameter.shape:
+                raise ValueError(f"the {name} of its optimizer is not a tensor like its weights")
 
 
 def _listed(losses: Mapping[str, float]) -> str:

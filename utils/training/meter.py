@@ -69,9 +69,9 @@ class LossMeter:
     def load_state_dict(self, state: Mapping) -> None:
         """Go on from `state_dict()`."""
         self._allocate(list(state["names"]))
-        self._interval = state["interval"].to(self._interval)
-        self._epoch = state["epoch"].to(self._epoch)
-        self._counts = dict(state["counts"])
+        self._interval.copy_(state["interval"])
+        self._epoch.copy_(state["epoch"])
+        self._counts = {name: int(state["counts"][name]) for name in self._counts}
 
 
 class Rate:

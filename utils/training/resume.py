@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from utils import checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.training.key_arguments import key_arguments
 from utils.training.run_folder import RunFolder
 
@@ -52,7 +52,22 @@ def _load(path: Path) -> dict[str, Any]:
     state = checkpoint.load(path, checksum_required=True)
     if not STATE_ENTRIES <= state.keys():
         raise UserError(f"{path} is not a state to go on from; --resume takes the last.pt of a run folder")
+    try:
+        _check_values(state)
+    except ValueError as error:
+        raise UserError(f"{path} is not a state to go on from: {one_line(error)}") from error
     return state
+
+
+def _check_values(state: Mapping[str, Any]) -> None:
+    """Raise a ValueError where entries that are read before the state is restored are not what a training saves."""
+    for name in ("epoch", "batch"):
+        if not isinstance(state[name], int) or state[name] < 0:
+            raise ValueError(f"its {name} is not a number of steps")
+    checkpoint.check_plain(state["args"])
+    logs = state["logs"]
+    if not isinstance(logs, dict) or not all(isinstance(text, str) for text in logs.values()):
+        raise ValueError("its logs are no texts")
 
 
 def _auto_state(folder: RunFolder) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from utils.detection.detector import Detector, load_detector
 from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
-from utils.errors import UserError, run_script
+from utils.errors import UserError, one_line, run_script
 
 # So many images or fewer are listed on the console, too.
 LISTED = 20
@@ -147,7 +147,7 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
         save_reference(place, reference)
     except OSError as error:
         raise UserError(
-            f"the statistics could not be written: {error}\n  do         : pass --reference FILE"
+            f"the statistics could not be written: {one_line(error)}\n  do         : pass --reference FILE"
         ) from error
     print(
         f"Fitted {reference.shown} to {args.fit}: {len(reference.bank):,} images to compare with, "
@@ -185,7 +185,9 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
             draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}: {found}", subtitle=how)
             print(f"Written: {args.sheet}")
     except OSError as error:
-        raise UserError(f"the results could not be written: {error}\n  do         : pass another FILE") from error
+        raise UserError(
+            f"the results could not be written: {one_line(error)}\n  do         : pass another FILE"
+        ) from error
 
 
 def main() -> None:

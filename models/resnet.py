@@ -147,7 +147,8 @@ def load_torchvision_state_dict(encoder: nn.Sequential, state_dict: Mapping[str,
     try:
         encoder.load_state_dict(renamed)
     except RuntimeError as error:
-        raise ValueError(f"the weights are of another architecture. {error}") from error
+        reason = ascii(" ".join(str(error).split()))[1:200]  # it holds names from the file
+        raise ValueError(f"the weights are of another architecture. {reason}") from error
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:

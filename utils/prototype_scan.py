@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from utils.errors import one_line
+
 EPS = 1e-12  # that of torch.nn.functional.normalize
 
 
@@ -34,7 +36,9 @@ def _gpu_scan() -> type[torch.autograd.Function]:
         trial = torch.ones(1, 2, device="cuda")
         TritonScan.apply(trial, trial, torch.zeros(1, dtype=torch.int64, device="cuda"), 0.5)
     except Exception as error:  # no Triton, no C compiler, an unknown GPU: each has an exception of its own
-        warnings.warn(f"the prototype update runs without its GPU kernels, more slowly: {error}", stacklevel=2)
+        warnings.warn(
+            f"the prototype update runs without its GPU kernels, more slowly: {one_line(error)}", stacklevel=2
+        )
         return SteppedScan
     return TritonScan
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from utils.data.id_records import ID_NAMES, full_id_name
+from utils.errors import one_line
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -127,8 +128,7 @@ def choose_device(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        parser.error(f"--device {name} can not be used here ({reason}); --device cpu always works")
+        parser.error(f"--device {name} can not be used here ({one_line(error)}); --device cpu always works")
     return device
 
 

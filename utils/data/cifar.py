@@ -12,7 +12,7 @@ from utils.data.id_records import IDSet, id_set
 from utils.data.images import IDImages, TensorImages
 from utils.data.places import is_file, shown
 from utils.data.plain_pickle import load_plain_pickle
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
@@ -85,7 +85,7 @@ def download_cifar(name: str, root: Path) -> Path:
     # torchvision lets pass what urllib, tarfile and its own checks raise.
     except Exception as error:
         raise UserError(
-            f"{name} could not be downloaded: {error}\n  from       : {facts.url}\n"
+            f"{name} could not be downloaded: {one_line(error)}\n  from       : {facts.url}\n"
             f"  to         : {shown(root)}\n"
             f"  or         : fetch it elsewhere, unpack it there, and pass --id-loc"
         ) from error

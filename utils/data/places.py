@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.errors import UserError, shown
+from utils.errors import UserError, one_line, shown
 
 
 def is_file(path: Path) -> bool:
@@ -49,7 +49,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} cannot be read: {error}\n  looked for : {shown(path)}") from error
+        raise UserError(f"{what} cannot be read: {one_line(error)}\n  looked for : {shown(path)}") from error
 
 
 def cannot_read(error: OSError, path: Path) -> UserError:

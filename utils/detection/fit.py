@@ -15,7 +15,7 @@ from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
 from utils.detection.detector import scorer_of
 from utils.detection.reference import Reference, make_reference, reference_path, save_reference
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.evaluation.features import Features, extract
 
 
@@ -81,7 +81,7 @@ def keep_reference(
     try:
         save_reference(place, reference)
     except OSError as error:
-        warnings.warn(f"the reference statistics for detect.py could not be written: {error}", stacklevel=2)
+        warnings.warn(f"the reference statistics for detect.py could not be written: {one_line(error)}", stacklevel=2)
         return None
     return place
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.evaluation.bootstrap import bootstrap_metrics
 from utils.evaluation.features import Features
 from utils.evaluation.knn_search import knn_search
@@ -178,7 +178,9 @@ def _fitted(score: Score, train: Features, given: Ingredients) -> FittedScore:
     try:
         return score.fit(train, given)
     except (ValueError, torch.linalg.LinAlgError) as error:
-        raise UserError(f"--score {score.name} can not be fitted to the features of ID train: {error}") from error
+        raise UserError(
+            f"--score {score.name} can not be fitted to the features of ID train: {one_line(error)}"
+        ) from error
 
 
 def _scores(fitted: FittedScore, features: Features, given: Ingredients, images: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.evaluation.features import Features, normalisation
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 
@@ -40,7 +40,7 @@ def _detector(name: str) -> type:
         module = importlib.import_module("pytorch_ood.detector")
     except ImportError as error:
         raise UserError(
-            f"--score {name} is computed by pytorch-ood, which can not be loaded ({error})\n"
+            f"--score {name} is computed by pytorch-ood, which can not be loaded ({one_line(error)})\n"
             "  get it by  : pip install pytorch-ood==0.4.0"
         ) from error
     return getattr(module, CLASSES[name])

@@ -11,7 +11,7 @@ from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
 from utils.data.ood_table import find_ood_set
 from utils.data.splits import SetSplit, Split, from_plain, load_split
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.evaluation.evaluation import ID_TEST
 from utils.evaluation.inputs import OODSets
 
@@ -48,7 +48,9 @@ def scored_lists(checkpoint: Checkpoint, path: Path | None) -> dict[str, SetSpli
         try:
             own = _by_set(from_plain(checkpoint.unlabelled["split"]))
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{checkpoint.path}: its lists of unlabelled images are not usable: {error}") from error
+            raise UserError(
+                f"{checkpoint.path}: its lists of unlabelled images are not usable: {one_line(error)}"
+            ) from error
     given = _by_set(load_split(path)) if path else {}
     for name in own:
         if name in given and not set(given[name].scored) <= set(own[name].scored):

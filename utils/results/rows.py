@@ -79,7 +79,7 @@ def read_csv(path: Path, columns: Sequence[str], check_row: Any) -> list[Row]:
             reader = csv.DictReader(stream)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} can not be read: {error}") from error
+        raise UserError(f"{path} can not be read: {one_line(error)}") from error
     found = reader.fieldnames or []
     if tuple(found) != tuple(columns):
         faults = [f"missing: {name}" for name in columns if name not in found]

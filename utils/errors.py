@@ -1,4 +1,4 @@
-"""The one exception for mistakes of a user, how a script reports it, and foreign words made fit for a message."""
+"""What users are told: the one exception for their mistakes, notes, warnings, and foreign words fit for a message."""
 
 import sys
 from collections.abc import Callable
@@ -27,6 +27,16 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
+
+
+def note(text: str) -> None:
+    """Tell the user on stderr what is worth knowing about a result."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """Tell the user on stderr what went wrong and did not end the program."""
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def one_line(words: object) -> str:

@@ -6,7 +6,6 @@ about 120 steps with 10 classes and 20 with 100, and the result is the same. The
 a step the classes stand by falling number of rows, so the classes that go on form a prefix and nothing is padded.
 """
 
-import warnings
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from utils.errors import one_line
+from utils.errors import one_line, warn
 
 EPS = 1e-12  # that of torch.nn.functional.normalize
 
@@ -36,9 +35,7 @@ def _gpu_scan() -> type[torch.autograd.Function]:
         trial = torch.ones(1, 2, device="cuda")
         TritonScan.apply(trial, trial, torch.zeros(1, dtype=torch.int64, device="cuda"), 0.5)
     except Exception as error:  # no Triton, no C compiler, an unknown GPU: each has an exception of its own
-        warnings.warn(
-            f"the prototype update runs without its GPU kernels, more slowly: {one_line(error)}", stacklevel=2
-        )
+        warn(f"the prototype update runs without its GPU kernels, more slowly: {one_line(error)}")
         return SteppedScan
     return TritonScan
 

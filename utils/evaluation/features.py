@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from utils.errors import one_line
+from utils.errors import one_line, warn
 from utils.files import atomic_write, check_archive
 
 AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -168,7 +167,7 @@ def _cached(
         try:
             return _read(path, text, key["count"])
         except Exception as error:  # numpy and zipfile say nowhere what they raise for bytes that are no archive
-            warnings.warn(f"feature cache {path} is damaged ({one_line(error)}); computing it again", stacklevel=2)
+            warn(f"feature cache {path} is damaged ({one_line(error)}); computing it again")
     arrays = compute()
     try:
         with atomic_write(path) as stream:
@@ -176,7 +175,7 @@ def _cached(
             named = {name: values.numpy() for name, values in arrays.items()}
             np.savez(stream, key=np.array(text), shapes=shapes, **named)
     except OSError as error:
-        warnings.warn(f"feature cache {path} could not be written ({one_line(error)})", stacklevel=2)
+        warn(f"feature cache {path} could not be written ({one_line(error)})")
     return arrays
 
 

@@ -30,29 +30,14 @@ from utils.evaluation import plots, report, tables
 from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, normalised_space, unit_penultimate
 from utils.evaluation.features import AMP_TYPES, Features, extract
 from utils.evaluation.inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
-from utils.evaluation.logit_scores import LOGIT_SCORES
 from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, sweep_tables
 from utils.evaluation.neighbours import choose_k, sweep_k
 from utils.evaluation.probe import augmented_batches, probe_accuracy
 from utils.evaluation.projector import write_projector
 from utils.evaluation.registry import chosen_scores
-from utils.evaluation.score_parts import Ingredients, Network, Score
+from utils.evaluation.score_parts import Ingredients, Score
 from utils.evaluation.scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
 from utils.training.run_folder import environment
-
-
-def ingredients(checkpoint: Checkpoint, data: IDData, k: int, device: torch.device, workers: int) -> Ingredients:
-    """What the checkpoint gives to scores; the classifier only where the method trains it."""
-    model = checkpoint.model
-    return Ingredients(
-        num_classes=len(data.class_names),
-        k=k,
-        device=device,
-        classifier=model.fc if checkpoint.method.trains_classifier else None,
-        prototypes=checkpoint.prototypes,
-        model=model,
-        network=Network(getattr(model, "logits", model), data.mean, data.std, workers),
-    )
 
 
 def chosen(args: argparse.Namespace, checkpoint: Checkpoint, given: Ingredients) -> list[Score]:
@@ -178,7 +163,7 @@ def evaluate_checkpoint(
     lists = scored_lists(checkpoint, args.scored)
     scored = what_is_scored(ood, lists, args.scored)
     data, ood = narrowed(data, ood, lists)
-    given = ingredients(checkpoint, data, 1, device, args.workers)
+    given = Ingredients.of(checkpoint, k=1, device=device, mean=data.mean, std=data.std, workers=args.workers)
     scores = chosen(args, checkpoint, given)
     features_of = extractor(args, device, checkpoint, data)
     others = {name: features_of(images) for name, images in ood.images.items()}
@@ -200,8 +185,8 @@ def evaluate_checkpoint(
     )
     if args.linear_probe:
         evaluation = add_linear_probe(args, device, checkpoint, data, train, test, evaluation)
-    kept = [score.name for score in scores if score.name in ("knn", *LOGIT_SCORES)]
-    keep_reference(checkpoint, data, train, test, score=(kept or [checkpoint.method.score])[0], k=k, device=device)
+    id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
+    keep_reference(checkpoint, data, train, test, id_scores=id_scores, k=k)
     found = make_tables(checkpoint, data.name, ood, evaluation, positive=args.positive, notes=notes)
     print(tables.to_text(*found))
     sweep = {}

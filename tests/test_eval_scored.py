@@ -195,10 +195,10 @@ def test_detect_scores_with_the_discrepancy(run_eval, tmp_path, monkeypatch):
     path = mcd_checkpoint(tmp_path, split)
     assert run_eval("--ckpt", path, "--ood-sets", "digits-6-9", "--no-plots")[0] == 0
     detector = load_detector(path, device="cpu")
-    assert detector.reference.score == "discrepancy" and len(detector.reference.id_scores) == 82
+    assert detector.reference.score == "discrepancy" and len(detector.id_scores) == 82
     write_images(tmp_path / "photos", 2)
     scores = detector.score(sorted((tmp_path / "photos").iterdir()))
     assert scores.shape == (2,) and ((-2 <= scores) & (scores <= 0)).all()
     test = load_id("digits").test
     found = detector.score(test.images[list(split.id.scored)])
-    torch.testing.assert_close(found, detector.reference.id_scores, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, detector.id_scores, rtol=1e-4, atol=1e-6)

@@ -12,10 +12,10 @@ from models.cider import CIDERNet
 from utils.errors import UserError
 from utils.evaluation.evaluation import evaluate, normalised_space
 from utils.evaluation.features import Features
-from utils.evaluation.logit_scores import energy_score
 from utils.evaluation.metrics import ood_metrics, separability_degrees
 from utils.evaluation.registry import SCORES
 from utils.evaluation.score_parts import Ingredients
+from utils.evaluation.scores import energy_score
 
 
 def made_features(seed, count, classes=3, spread=0.2):

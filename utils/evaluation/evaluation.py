@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.errors import UserError, one_line
+from utils.errors import UserError
 from utils.evaluation.bootstrap import bootstrap_metrics
 from utils.evaluation.features import Features
 from utils.evaluation.knn_search import knn_search
@@ -135,14 +135,14 @@ def evaluate(
     sets = {ID_TEST: test, **ood}
     results = []
     for score in scores:
-        fitted = _fitted(score, train, given)
+        fitted = score.fit(train, given)
         known = {ID_TEST: nearest.scores[:, 0].cpu().numpy()} if score.name == "knn" else {}
         found = known | {
             name: _scores(fitted, features, given, (images or {}).get(name))
             for name, features in sets.items()
             if name not in known
         }
-        results.append(_result(score.name, fitted, found, positive, resamples, seed))
+        results.append(_result(score, given.k, found, positive, resamples, seed))
     return Evaluation(
         results=tuple(results),
         id_accuracy=_id_accuracy(test, knn_classes, given),
@@ -174,38 +174,31 @@ def _on_device(features: Features, device: torch.device) -> Features:
     return Features(outputs, None if features.labels is None else features.labels.to(device))
 
 
-def _fitted(score: Score, train: Features, given: Ingredients) -> FittedScore:
-    try:
-        return score.fit(train, given)
-    except (ValueError, torch.linalg.LinAlgError) as error:
-        raise UserError(
-            f"--score {score.name} can not be fitted to the features of ID train: {one_line(error)}"
-        ) from error
-
-
 def _scores(fitted: FittedScore, features: Features, given: Ingredients, images: Any) -> np.ndarray:
-    return fitted.score(_on_device(features, given.device).outputs, images).cpu().numpy()
+    return fitted(_on_device(features, given.device).outputs, images).cpu().numpy()
 
 
 def _result(
-    name: str, fitted: FittedScore, found: dict[str, np.ndarray], positive: str, resamples: int, seed: int
+    score: Score, k: int, found: dict[str, np.ndarray], positive: str, resamples: int, seed: int
 ) -> ScoreResult:
     for images, scores in found.items():
         broken = int((~np.isfinite(scores)).sum())
         if broken:
-            raise UserError(f"--score {name} gives no finite number for {broken:,} of {len(scores):,} of {images}")
+            raise UserError(
+                f"--score {score.name} gives no finite number for {broken:,} of {len(scores):,} of {images}"
+            )
     id_scores = found[ID_TEST]
     ood_scores = {images: scores for images, scores in found.items() if images != ID_TEST}
     samples = None
     if resamples:
         samples = bootstrap_metrics(id_scores, ood_scores, resamples=resamples, seed=seed, positive=positive)
     return ScoreResult(
-        name=name,
-        shown=fitted.shown,
+        name=score.name,
+        shown=score.shown.format(k=k),
         id_scores=id_scores,
         ood_scores=ood_scores,
         threshold=recall_threshold(id_scores),
-        probability=fitted.probability,
+        probability=score.probability,
         ood_metrics={
             images: ood_metrics(id_scores, scores, positive=positive) for images, scores in ood_scores.items()
         },

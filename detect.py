@@ -17,6 +17,7 @@ import torch
 
 from utils.checkpoint import load_checkpoint
 from utils.cli import options
+from utils.cli.device import choose_device
 from utils.data.image_folder import Listing, list_images, other_files_note, shown
 from utils.detection.detector import Detector, load_detector
 from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
@@ -103,7 +104,7 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     _check(parser, args)
     if args.score and (reason := unknown_score(args.score)):
         parser.error(reason)
-    return args, options.choose_device(parser, args)
+    return args, choose_device(parser, args)
 
 
 def _check(parser: options.OptionParser, args: argparse.Namespace) -> None:

@@ -289,7 +289,7 @@ def test_mistakes_are_answered(checkpoint, evaluated, tmp_path):
         (("--ckpt", good, "--images", empty, "--K", 3), 2, "--fit"),
         (("--ckpt", good, "--images", empty, "--sheet", "a.jpg"), 2, ".png"),
         (("--ckpt", good, "--images", empty, "--csv", tmp_path), 2, "is a folder"),
-        (("--ckpt", good, "--images", empty, "--id-recall", 95), 2, "between 0 and 1"),
+        (("--ckpt", good, "--images", empty, "--id-recall", 95), 2, "95 is not a number from 0 to 1"),
         (("--ckpt", good, "--images", empty, "--id-recall", 0.9, "--threshold", 0), 2, "not allowed with"),
         (("--ckpt", good, "--images", empty, "--threshold", "nan"), 2, "not a finite number"),
         (("--ckpt", good, "--images", empty, "--score", "gram"), 2, "activations of every layer"),

@@ -97,10 +97,7 @@ class VOSNet(nn.Module):
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """All that an evaluation needs, from one forward pass: penultimate (N, d), logits (N, C)."""
-        return self.outputs_from_penultimate(self.features(x))
-
-    def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
-        """What `outputs` has for images of these penultimate features (N, d)."""
+        features = self.features(x)
         return {"penultimate": features, "logits": self.classify(features)}
 
     def uncertainty_parameters(self) -> list[nn.Parameter]:

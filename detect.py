@@ -17,12 +17,14 @@ import torch
 
 from utils.checkpoint import load_checkpoint
 from utils.cli import options
+from utils.cli.device import choose_device
 from utils.data.image_folder import Listing, list_images, other_files_note, shown
 from utils.detection.detector import Detector, load_detector
 from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, one_line, run_script
+from utils.evaluation.registry import SCORES, unknown_score
 
 # So many images or fewer are listed on the console, too.
 LISTED = 20
@@ -47,7 +49,15 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
         help="threshold that this share of ID images reaches, none of which was trained on or compared "
         "with. Higher lets more OOD pass (default: 0.95)",
     )
-    either.add_argument("--threshold", type=float, metavar="S", help="images that score at least S are ID")
+    either.add_argument(
+        "--threshold", type=options.finite_float, metavar="S", help="images that score at least S are ID"
+    )
+    decision.add_argument(
+        "--score",
+        metavar="NAME",
+        help="any score that the checkpoint can give; eval_cider.py --list-scores names them (default: that of the "
+        "evaluation; with --fit the one of the method's paper)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--csv", type=Path, metavar="FILE", help=f"one line an image: {', '.join(CSV_COLUMNS)}")
     output.add_argument(
@@ -92,7 +102,9 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
     )
     args = parser.parse_args()
     _check(parser, args)
-    return args, options.choose_device(parser, args)
+    if args.score and (reason := unknown_score(args.score)):
+        parser.error(reason)
+    return args, choose_device(parser, args)
 
 
 def _check(parser: options.OptionParser, args: argparse.Namespace) -> None:
@@ -133,6 +145,7 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
     reference, notes = fit_reference(
         checkpoint,
         args.fit,
+        score=args.score,
         k=args.K or 10,
         seed=args.seed or 0,
         device=device,
@@ -150,8 +163,8 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
             f"the statistics could not be written: {one_line(error)}\n  do         : pass --reference FILE"
         ) from error
     print(
-        f"Fitted {reference.shown} to {args.fit}: {len(reference.bank):,} images to compare with, "
-        f"{len(reference.id_scores):,} held out for the threshold; written to {place}"
+        f"Fitted {SCORES[reference.score].shown.format(k=reference.k)} to {args.fit}: {len(reference.bank):,} images "
+        f"to compare with, {len(reference.held_out):,} held out for the threshold; written to {place}"
     )
 
 
@@ -159,8 +172,7 @@ def described_threshold(args: argparse.Namespace, detector: Detector, threshold:
     """The threshold and where it comes from."""
     if args.threshold is not None:
         return f"threshold {threshold:.6g} (given)"
-    reference = detector.reference
-    images = f"{len(reference.id_scores):,} images of {reference.source}"
+    images = f"{len(detector.id_scores):,} images of {detector.reference.source}"
     return f"threshold {threshold:.6g}, which {100 * args.id_recall:g} % of {images} reach"
 
 
@@ -168,7 +180,7 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
     """Print the summary and write what was asked for."""
     threshold = detector.threshold(args.id_recall) if args.threshold is None else args.threshold
     total, accepted = len(results.images), sum(each.score >= threshold for each in results.images)
-    how = f"{detector.reference.shown} score, larger = more ID; {described_threshold(args, detector, threshold)}"
+    how = f"{detector.shown} score, larger = more ID; {described_threshold(args, detector, threshold)}"
     if total <= LISTED:
         print(as_lines(results, threshold))
     for fault in results.faults:
@@ -202,14 +214,15 @@ def main() -> None:
     detector = load_detector(
         args.ckpt,
         reference=args.reference,
+        score=args.score,
         device=device,
         amp=args.amp,
         channels_last=args.channels_last,
         batch_size=args.batch_size,
     )
-    if args.threshold is None and len(detector.reference.id_scores) < FEW_ID_IMAGES:
+    if args.threshold is None and len(detector.id_scores) < FEW_ID_IMAGES:
         print(
-            f"warning: the threshold comes from {len(detector.reference.id_scores)} images only and is a rough one",
+            f"warning: the threshold comes from {len(detector.id_scores)} images only and is a rough one",
             file=sys.stderr,
         )
     for note in other_files_note(str(args.images), listing.others):

@@ -19,6 +19,7 @@ from models.cider import CIDERNet
 from models.resnet import load_torchvision_weights
 from utils.cli import options
 from utils.cli import train as train_options
+from utils.cli.device import choose_device
 from utils.cli.settings import cider_settings
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
@@ -87,22 +88,21 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     )
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
-    options.add_device_options(parser)
+    train_options.add_speed_options(parser)
     parser.refuse("--start-epoch", "--resume auto, the default, finds the epoch by itself")
     parser.refuse("--normalize", "embeddings are always normalised, as in the paper")
     parser.refuse(
         "--subset", "every set is evaluated as METHODS in the README says; for a short training use --limit-train"
     )
     args = parser.parse_args(command_line)
-    train_options.fill_in(args, cider_settings(args.in_dataset, args.loss))
+    settings = train_options.complete(parser, args, cider_settings(args.in_dataset, args.loss))
     train_options.check_training(parser, args)
     if args.no_dispersion and args.loss != "cider":
         parser.error(f"--no-dispersion is about the two terms of --loss cider, not about {args.loss}")
     if args.proto_m == 1:
         parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
-    settings = cider_settings(args.in_dataset, args.loss)
     train_options.name_run(parser, args, settings, args.loss)
-    return args, options.choose_device(parser, args)
+    return args, choose_device(parser, args)
 
 
 def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:

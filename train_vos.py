@@ -23,6 +23,7 @@ from models.resnet import load_torchvision_weights
 from models.vos import VOSNet
 from utils.cli import options
 from utils.cli import train as train_options
+from utils.cli.device import choose_device
 from utils.cli.settings import vos_settings
 from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
@@ -91,16 +92,15 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     )
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
-    options.add_device_options(parser)
+    train_options.add_speed_options(parser)
     args = parser.parse_args(command_line)
-    settings = vos_settings(args.in_dataset, args.model)
-    train_options.fill_in(args, settings)
+    settings = train_options.complete(parser, args, vos_settings(args.in_dataset, args.model))
     if args.start_epoch is None:
         args.start_epoch = settings["start_epoch"] = max(1, round(0.4 * args.epochs))
     train_options.check_training(parser, args)
     check_method(parser, args)
     train_options.name_run(parser, args, settings, "vos" if args.loss_weight else "ce")
-    return args, options.choose_device(parser, args)
+    return args, choose_device(parser, args)
 
 
 def check_method(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

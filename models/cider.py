@@ -97,11 +97,14 @@ class CIDERNet(nn.Module):
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """All that an evaluation needs, from one forward pass: penultimate (N, D), embedding (unit), logits."""
-        encoded = self._encode(x)
+        return self.outputs_from_penultimate(self.penultimate(x))
+
+    def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
+        """What `outputs` has for images of these penultimate features (N, D)."""
         return {
-            "penultimate": _full_precision(encoded),
-            "embedding": _unit(self.head(encoded)),
-            "logits": _full_precision(self.fc(encoded)),
+            "penultimate": features,
+            "embedding": _unit(self.head(features)),
+            "logits": _full_precision(self.fc(features)),
         }
 
     def train(self, mode: bool = True) -> "CIDERNet":

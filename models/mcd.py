@@ -64,7 +64,10 @@ class MCDNet(nn.Module):
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """All that an evaluation needs, from one forward pass: penultimate (N, D), logits and logits2 (N, C)."""
-        features = self.features(x)
+        return self.outputs_from_penultimate(self.features(x))
+
+    def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
+        """What `outputs` has for images of these penultimate features (N, D)."""
         return {
             "penultimate": features,
             "logits": self._logits(self.head1, features),

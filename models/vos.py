@@ -97,7 +97,10 @@ class VOSNet(nn.Module):
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """All that an evaluation needs, from one forward pass: penultimate (N, d), logits (N, C)."""
-        features = self.features(x)
+        return self.outputs_from_penultimate(self.features(x))
+
+    def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
+        """What `outputs` has for images of these penultimate features (N, d)."""
         return {"penultimate": features, "logits": self.classify(features)}
 
     def uncertainty_parameters(self) -> list[nn.Parameter]:

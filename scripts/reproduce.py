@@ -30,6 +30,7 @@ from benchmarks import estimate
 from benchmarks.run import file_name
 from utils.cli import options
 from utils.cli.settings import cider_settings, vos_settings
+from utils.cli.train import key_arguments
 from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_sets import sets_there
 from utils.data.ood_table import full_ood_name
@@ -39,7 +40,6 @@ from utils.results import published, readme, rows
 from utils.results.aggregate import aggregate
 from utils.results.plan import Step, carry_out
 from utils.results.tables import by_method
-from utils.training.key_arguments import key_arguments
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def plan_run(args: argparse.Namespace, name: str, seed: int, passed_on: Sequence
         },
         there=frozenset() if args.ood_sets else sets_there(args.id, args.ood_loc),
     )
-    as_in_the_paper = key_arguments(vars(method.script.parse_arguments(usual)[0])) == key_arguments(vars(trained))
+    as_in_the_paper = key_arguments(method.script.parse_arguments(usual)[0]) == key_arguments(trained)
     return Run(step, method, trained, as_in_the_paper)
 
 

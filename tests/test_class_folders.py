@@ -36,9 +36,21 @@ def test_folder_without_a_split_gives_a_fifth_of_each_class_to_the_test_set(tmp_
     assert len(rows) == 30
 
 
-@pytest.mark.parametrize("test_name", ["val", "test", "Val"])
-def test_folder_with_a_split(tmp_path, test_name):
-    write_classes(tmp_path / "train", count=4)
+@pytest.mark.parametrize(
+    ("train_name", "test_name"),
+    [
+        ("train", "val"),
+        ("train", "test"),
+        ("Train", "Val"),
+        ("train", "valid"),
+        ("TRAIN", "VALIDATION"),
+        ("Training", "Testing"),
+        ("train", "dev"),
+        ("training", "Test"),
+    ],
+)
+def test_folder_with_a_split(tmp_path, train_name, test_name):
+    write_classes(tmp_path / train_name, count=4)
     write_classes(tmp_path / test_name, count=3)
     data = load_id("folder", tmp_path, image_size=32)
     assert (len(data.train), len(data.test), data.size) == (8, 6, 32)
@@ -95,6 +107,44 @@ def test_faulty_folders(tmp_path):
         load_id("folder")
     with pytest.raises(UserError, match="--download"):
         load_id("folder", tmp_path, download=True)
+
+
+def test_val_goes_before_test_and_the_other_is_named(tmp_path):
+    for part, count in (("train", 4), ("valid", 3), ("test", 2)):
+        write_classes(tmp_path / part, count=count)
+    data = load_id("folder", tmp_path)
+    assert len(data.test) == 6 and "not read, since in no class folder: test" in data.notes[0]
+
+
+@pytest.mark.parametrize("names", [("train", "Training", "val"), ("train", "val", "valid"), ("train", "Train", "test")])
+def test_a_split_that_may_be_meant_in_two_ways_is_refused(tmp_path, names):
+    for name in names:
+        write_classes(tmp_path / name, count=2)
+    with pytest.raises(UserError, match="(?s)two folders may be meant.*rain|val, valid"):
+        load_id("folder", tmp_path)
+
+
+def test_a_split_without_one_of_its_parts_is_not_taken_for_classes(tmp_path):
+    for name in ("val", "test"):
+        write_classes(tmp_path / "a" / name)
+        write_images(tmp_path / "flat" / name, 5)
+    write_classes(tmp_path / "b" / "Training")
+    write_classes(tmp_path / "b" / "extra")
+    write_classes(tmp_path / "c" / "dev")
+    write_images(tmp_path / "c" / "plum", 5)
+    for folder, missing in (("a", "training"), ("flat", "training"), ("b", "test"), ("c", "training")):
+        with pytest.raises(UserError, match=f"no {missing} images found"):
+            load_id("folder", tmp_path / folder)
+    write_images(tmp_path / "flat" / "train", 5)
+    with pytest.raises(UserError, match="(?s)no class folders found.*train/<class>"):
+        load_id("folder", tmp_path / "flat")
+
+
+def test_classes_may_be_called_train_and_test(tmp_path):
+    write_classes(tmp_path / "vehicles", ("train", "bus"))
+    write_classes(tmp_path / "blood", ("control", "Test"))
+    assert load_id("folder", tmp_path / "vehicles").class_names == ("bus", "train")
+    assert load_id("folder", tmp_path / "blood").class_names == ("Test", "control")
 
 
 def test_faulty_splits(tmp_path):

@@ -16,8 +16,8 @@ from tests.commands import REPOSITORY
 from utils.checkpoint import official_format, save
 from utils.cli import evaluate as eval_options
 from utils.cli import mcd as mcd_options
+from utils.cli.train import key_arguments, recorded
 from utils.results import rows
-from utils.training.key_arguments import key_arguments
 
 
 def parsed(monkeypatch, script, *options):
@@ -41,7 +41,7 @@ def test_the_recorded_command_repeats_the_run(script, options, monkeypatch):
     python, name, *words = shlex.split(given.command)
     assert (python, name) == ("python", f"{script.__name__}.py")
     again = parsed(monkeypatch, script, *words)
-    assert key_arguments(vars(again)) == key_arguments(vars(given))
+    assert key_arguments(again) == key_arguments(given)
     for free in ("name", "amp", "channels_last", "device", "command"):
         assert getattr(again, free) == getattr(given, free)
 
@@ -50,6 +50,55 @@ def test_what_is_the_default_and_where_things_lie_is_left_out(monkeypatch):
     options = "--in-dataset CIFAR-10 --epochs 500 --checkpoints /a --id_loc /b --seed 5"
     given = parsed(monkeypatch, train_cider, *options.split())
     assert given.command == "python train_cider.py --in-dataset CIFAR-10 --seed 5"
+
+
+@pytest.mark.parametrize(
+    ("options", "warmup", "epochs"),
+    [
+        ("--in-dataset CIFAR-10", "linear", 10),
+        ("--in-dataset CIFAR-10 --epochs 11", "linear", 10),
+        ("--in-dataset CIFAR-10 --epochs 10", "linear", 1),
+        ("--in-dataset CIFAR-10 --epochs 2", "linear", 1),
+        ("--in-dataset CIFAR-10 --epochs 1", "none", 10),
+        ("--in-dataset CIFAR-10 --epochs 10 --warmup reference", "reference", 10),
+        ("--in-dataset CIFAR-10 --epochs 12 --warmup-epochs 11", "linear", 11),
+        ("--in-dataset CIFAR-10 --epochs 5 --warmup none", "none", 10),
+    ],
+)
+def test_a_warm_up_that_nobody_asked_for_fits_the_epochs(options, warmup, epochs, monkeypatch):
+    given = parsed(monkeypatch, train_cider, *options.split())
+    assert (given.warmup, given.warmup_epochs) == (warmup, epochs)
+    cut = "--warmup" not in options and given.epochs < 11
+    assert len(given.notes) == cut
+    assert cut is False or "the usual 10 do not fit" in given.notes[0]
+    again = parsed(monkeypatch, train_cider, *shlex.split(given.command)[2:])
+    assert key_arguments(again) == key_arguments(given) and again.name == given.name
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--epochs 100 --warmup-epochs 100", "--warmup-epochs 10 fits, and at most 99\n"),
+        ("--epochs 2 --warmup-epochs 7", "--warmup-epochs 1 fits, and at most 1\n"),
+        ("--epochs 1 --warmup-epochs 1", "--warmup none fits\n"),
+        ("--epochs 1 --warmup linear", "--warmup none fits\n"),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_is_refused_with_one_that_does(options, said, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        parsed(monkeypatch, train_cider, *options.split())
+    assert end.value.code == 2 and capsys.readouterr().err.endswith(said)
+
+
+def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none_of_the_machine(monkeypatch):
+    given = parsed(monkeypatch, train_cider, *"--save-every 3 --amp bf16 --id_loc mine --checkpoints /a".split())
+    saved = recorded(given)
+    assert {"checkpoints", "save_every", "resume", "workers"}.isdisjoint(saved)
+    assert (saved["amp"], saved["id_loc"]) == ("bf16", "mine")  # evaluations look for the images there
+    assert saved["name"] == given.name and saved["command"] == given.command
+    free = "amp channels_last device gpu compile deterministic sync_bn id_loc name command"
+    assert saved.keys() - key_arguments(given).keys() == {*free.split()}
+    assert json.loads(json.dumps(saved)) == saved
 
 
 TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cider.py --in-dataset digits --name mine"}

@@ -5,7 +5,7 @@ import io
 import sys
 import warnings
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,8 @@ from utils.detection.detector import load_detector
 from utils.detection.reference import load_reference, reference_path, save_reference
 from utils.detection.stream import decode_stream
 from utils.errors import UserError, run_script
+from utils.evaluation import knn_search
+from utils.evaluation.scores import knn_score
 
 INPUT = {"size": 32, "mean": (0.3, 0.3, 0.3), "std": (0.4, 0.4, 0.4)}
 
@@ -69,7 +71,8 @@ def evaluated(checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     path, out = folder / checkpoint.name, folder / "eval"
     path.write_bytes(checkpoint.read_bytes())
-    arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--K", "7", "--no-plots", "--out", out)
+    scores = ("--score", "knn", "maha++", "prototype")
+    arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--K", "7", "--no-plots", "--out", out, *scores)
     status, _, err = call(eval_cider.main, "eval_cider.py", *arguments)
     assert status == 0, err
     return path, out
@@ -99,7 +102,8 @@ def test_scores_are_those_of_the_evaluation_for_tensors_pictures_and_paths(evalu
     assert scores.shape == (len(test),) and not scores.is_inference()
     np.testing.assert_allclose(scores, expected["id"], rtol=1e-4)
     np.testing.assert_allclose(detector.score(held_out_digits()[:99]), expected["ood/digits-6-9"][:99], rtol=1e-4)
-    np.testing.assert_array_equal(detector.reference.id_scores, scores)
+    np.testing.assert_allclose(detector.id_scores, scores, rtol=1e-4)
+    np.testing.assert_array_equal(detector.id_scores, expected["id"])
     some = test[:5]
     write_png(tmp_path / "some", some)
     paths = sorted((tmp_path / "some").iterdir())
@@ -108,6 +112,31 @@ def test_scores_are_those_of_the_evaluation_for_tensors_pictures_and_paths(evalu
         torch.testing.assert_close(detector.score(same), scores[:5], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(detector.score(paths[0]), scores[:1], rtol=1e-4, atol=1e-6)
     assert detector.score([]).shape == (0,)
+
+
+@pytest.mark.parametrize("score", ["knn", "maha++", "prototype", "ssd", "rmd", "gmm"])
+def test_any_score_of_the_evaluation_and_others(evaluated, score):
+    path, out = evaluated
+    expected = np.load(out / "scores.npz")
+    detector = load_detector(path, device="cpu", score=score)
+    (_, _), (test, _) = id_digits()
+    found = detector.score(test)
+    tolerance = {"rtol": 1e-4, "atol": 1e-4 * float(found.abs().mean())}
+    torch.testing.assert_close(found, detector.id_scores.to(found.dtype), **tolerance)
+    if f"{score}/id" in expected:
+        np.testing.assert_array_equal(detector.id_scores, expected[f"{score}/id"])
+        found = detector.score(held_out_digits()[:99])
+        np.testing.assert_allclose(found, expected[f"{score}/ood/digits-6-9"][:99], **tolerance)
+    assert ("KNN (K=7)" if score == "knn" else score[:4]).lower() in detector.shown.lower()
+
+
+def test_the_bank_is_prepared_once(evaluated, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(knn_search, "_Chunk", lambda *given, make=knn_search._Chunk: prepared.append(1) or make(*given))
+    detector = load_detector(evaluated[0], device="cpu")
+    for _ in range(3):
+        detector.score(held_out_digits()[:4])
+    assert len(prepared) <= 2  # in float32, and where that does not do in float64
 
 
 def test_images_of_another_size_get_the_test_transform(evaluated):
@@ -140,9 +169,9 @@ def test_nearest_class_and_its_probability_under_the_vmf_mixture(evaluated):
 
 
 def test_threshold_is_the_score_that_the_share_of_id_images_reaches(evaluated):
-    reference = load_reference(reference_path(evaluated[0]))
-    some = replace(reference, id_scores=torch.arange(20, 0, -1.0))
-    assert [some.threshold(recall) for recall in (0.05, 0.5, 0.95, 1.0)] == [20, 11, 2, 1]
+    detector = load_detector(evaluated[0], device="cpu")
+    detector.id_scores = torch.arange(20, 0, -1.0)
+    assert [detector.threshold(recall) for recall in (0.05, 0.5, 0.95, 1.0)] == [20, 11, 2, 1]
 
 
 def test_whole_command_on_nested_folders_mixed_formats_and_broken_files(evaluated, tmp_path):
@@ -161,9 +190,9 @@ def test_whole_command_on_nested_folders_mixed_formats_and_broken_files(evaluate
     assert status == 0, err
     rows = read_csv(tmp_path / "a.csv")
     assert len(rows) == 17 and [row["path"] for row in rows] == sorted(row["path"] for row in rows)
-    reference = load_reference(reference_path(evaluated[0]))
+    threshold = load_detector(evaluated[0], device="cpu").threshold(0.95)
     for row in rows:
-        assert row["id_or_ood"] == ("ID" if float(row["score"]) >= reference.threshold(0.95) else "OOD")
+        assert row["id_or_ood"] == ("ID" if float(row["score"]) >= threshold else "OOD")
         assert row["nearest_class"] in "012345" and 1 / 6 <= float(row["probability"]) <= 1
     counts = Counter(row["id_or_ood"] for row in rows)
     assert f"17 images: {counts['ID']} ID, {counts['OOD']} OOD" in out and "2 not readable" in out
@@ -202,18 +231,13 @@ def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_pa
     detector = load_detector(checkpoint, reference=place, device="cpu")
     paths = sorted((tmp_path / "id").rglob("*.png"))
     # A score of 0 at K = 1 would be an image that meets itself.
-    detector._scorer = replace(
-        detector._scorer,
-        score=lambda outputs, bank: (
-            -torch.cdist(F.normalize(outputs["penultimate"], dim=1), bank.float()).amin(1),
-            None,
-        ),
-    )
-    assert int((detector.score(paths) > -1e-3).sum()) == 48
+    bank = F.normalize(first.bank, dim=1)
+    detector._fitted = lambda outputs, images: knn_score(bank, F.normalize(outputs["penultimate"], dim=1), 1)
+    assert int((detector.score(paths) > -1e-6).sum()) == 48
     run_detect(*common, "--seed", 1)
-    assert torch.equal(load_reference(place).id_scores, first.id_scores)
+    assert torch.equal(load_reference(place).id_scores["knn"], first.id_scores["knn"])
     run_detect(*common, "--seed", 2)
-    assert not torch.equal(load_reference(place).id_scores, first.id_scores)
+    assert not torch.equal(load_reference(place).id_scores["knn"], first.id_scores["knn"])
     status, out, _ = run_detect(*common, "--images", tmp_path / "id" / "0")
     assert status == 0 and "10 images" in out
 
@@ -225,15 +249,21 @@ def test_official_files_work_with_fit(tmp_path):
     write_images(tmp_path / "id", 12)
     torch.save({"epoch": 5, "state_dict": model.state_dict()}, tmp_path / "cider.pth.tar")
     torch.save({f"module.{name}": value for name, value in vos.state_dict().items()}, tmp_path / "vos.pt")
-    for name, shown in (("cider.pth.tar", "KNN (K=4)"), ("vos.pt", "energy")):
+    fits = (("cider.pth.tar", "KNN (K=4)", ()), ("vos.pt", "odin", ("--score", "odin")), ("vos.pt", "energy", ()))
+    for name, shown, score in fits:
         path = tmp_path / name
-        status, out, err = run_detect(
-            "--ckpt", path, "--fit", tmp_path / "id", "--K", 4, "--images", tmp_path / "id", "--csv", tmp_path / "a.csv"
-        )
+        images = ("--images", tmp_path / "id", "--csv", tmp_path / "a.csv")
+        status, out, err = run_detect("--ckpt", path, "--fit", tmp_path / "id", "--K", 4, *images, *score)
         assert status == 0, err
         assert f"{shown} score" in out and "2 images only" in err
         assert {row["probability"] for row in read_csv(tmp_path / "a.csv")} == {""}
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    refused = {"gmm": "classes of the ID images, which nobody has said", "odin": "images that the threshold comes from"}
+    for score in ("msp", "klm", "gmm", "odin"):
+        with pytest.raises(UserError, match=refused[score]) if score in refused else nullcontext():
+            found = load_detector(tmp_path / "vos.pt", device="cpu", score=score).score(images)
+            assert found.shape == (3,) and found.isfinite().all()
+            assert score != "msp" or (found > 0).all() and (found < 1).all()
     detector = load_detector(tmp_path / "vos.pt", device="cpu")
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (detector.reference.mean, detector.reference.std))
     with torch.no_grad():
@@ -259,8 +289,11 @@ def test_mistakes_are_answered(checkpoint, evaluated, tmp_path):
         (("--ckpt", good, "--images", empty, "--K", 3), 2, "--fit"),
         (("--ckpt", good, "--images", empty, "--sheet", "a.jpg"), 2, ".png"),
         (("--ckpt", good, "--images", empty, "--csv", tmp_path), 2, "is a folder"),
-        (("--ckpt", good, "--images", empty, "--id-recall", 95), 2, "between 0 and 1"),
+        (("--ckpt", good, "--images", empty, "--id-recall", 95), 2, "95 is not a number from 0 to 1"),
         (("--ckpt", good, "--images", empty, "--id-recall", 0.9, "--threshold", 0), 2, "not allowed with"),
+        (("--ckpt", good, "--images", empty, "--threshold", "nan"), 2, "not a finite number"),
+        (("--ckpt", good, "--images", empty, "--score", "gram"), 2, "activations of every layer"),
+        (("--ckpt", good, "--images", tmp_path / "images", "--score", "energy"), 1, "needs a trained classifier"),
     ]
     for arguments, status, said in cases:
         found, _, err = run_detect(*arguments)
@@ -277,7 +310,7 @@ def test_statistics_are_matched_to_the_checkpoint_and_checked(copied, tmp_path):
         place.write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"):
             load_detector(copied)
-    for change in ({"score": "magic"}, {"std": (0.0, 1.0, 1.0)}, {"id_scores": torch.empty(0)}, {"k": 10**6}):
+    for change in ({"score": "magic"}, {"std": (0.0, 1.0, 1.0)}, {"id_scores": {"knn": torch.empty(0)}}, {"k": 10**6}):
         save_reference(other, replace(reference, **change))
         with pytest.raises(UserError, match="damaged"):
             load_reference(other)
@@ -287,20 +320,10 @@ def test_statistics_are_matched_to_the_checkpoint_and_checked(copied, tmp_path):
         load_reference(other)
 
 
-def test_a_large_bank_is_stored_in_half_precision(copied, monkeypatch, tmp_path):
-    (train, _), (test, _) = id_digits()
-    write_png(tmp_path / "id", train[:100])
-    scores = {}
-    for limit in (0, 10**9):
-        monkeypatch.setattr("utils.detection.reference.EXACT_BYTES", limit)
-        status, _, err = run_detect("--ckpt", copied, "--fit", tmp_path / "id")
-        assert status == 0, err
-        detector = load_detector(copied, device="cpu")
-        scores[detector.reference.bank.dtype] = detector.score(test)
-    exact, rounded = scores[torch.float32], scores[torch.float16]
-    # |d(q,b')^2 - d(q,b)^2| <= 2 d |b'-b| + |b'-b|^2, and rounding moves a unit row by 2^-11 at most.
-    bound = 2 * exact.abs().sqrt() * 2**-11 + 2**-22
-    assert ((rounded - exact).abs() <= bound + 1e-6).all() and not torch.equal(rounded, exact)
+def test_statistics_of_an_earlier_version_are_to_be_made_anew(copied):
+    np.savez(open(reference_path(copied), "wb"), about=np.array('{"format": "ood reference statistics 1"}'))
+    with pytest.raises(UserError, match=r"another version .*\n.*--fit FOLDER"):
+        load_detector(copied)
 
 
 def test_an_evaluation_goes_on_where_the_statistics_cannot_be_written(copied, tmp_path):

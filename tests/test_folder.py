@@ -63,7 +63,7 @@ def test_evaluation_finds_images_size_and_classes_by_the_checkpoint(shapes, eval
     assert metrics["id_images"] == 12 and metrics["ood"]["unknown"]["images"] == 30
     reference = load_reference(reference_path(checkpoint))
     data = load_id("folder", place / "shapes" / "classes", image_size=16, seed=4)
-    assert reference.size == 16 and len(reference.bank) == len(data.train) == 48 and len(reference.id_scores) == 12
+    assert reference.size == 16 and len(reference.bank) == len(data.train) == 48 and len(reference.held_out) == 12
     assert reference.mean == pytest.approx(data.mean) and reference.std == pytest.approx(data.std)
 
 

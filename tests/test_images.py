@@ -9,7 +9,10 @@ from data_files import write_images
 from PIL import Image
 
 from utils.data import decode
-from utils.data.images import FileImages, TensorImages
+from utils.data.id_sets import load_id
+from utils.data.images import FileImages, TensorImages, read_image
+from utils.data.ood_sets import load_ood
+from utils.detection.stream import decode_stream
 
 
 def joined(image_set, batch_size=7, workers=0):
@@ -42,6 +45,61 @@ def test_16_bit_images_are_scaled_and_not_clipped(tmp_path):
         Image.fromarray(values).save(tmp_path / f"image.{suffix}")
         pixels = np.asarray(decode.open_rgb(tmp_path / f"image.{suffix}"))
         np.testing.assert_array_equal(pixels[..., 0], np.rint(values / 257))
+
+
+UPRIGHT = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def write_lying(folder, orientation, suffix="png"):
+    """UPRIGHT as a camera stores it that was held otherwise."""
+    lying = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a),
+        7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](UPRIGHT)
+    exif = Image.Exif()
+    exif[274] = orientation
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(lying)).save(folder / f"{orientation}.{suffix}", exif=exif, lossless=True)
+    return folder / f"{orientation}.{suffix}"
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright_as_their_exif_says(tmp_path, orientation, suffix):
+    path = write_lying(tmp_path, orientation, suffix)
+    np.testing.assert_array_equal(np.asarray(decode.open_rgb(path)), UPRIGHT)
+    with Image.open(path) as image:  # as detect's Python interface is handed one
+        np.testing.assert_array_equal(np.asarray(decode.to_rgb(image)), UPRIGHT)
+
+
+@pytest.mark.parametrize("size", [24, 96])
+def test_every_reader_sees_upright_images(tmp_path, size):
+    for name in ("a", "b"):
+        for orientation in range(1, 9):
+            write_lying(tmp_path / name, orientation)
+    expected = decode.resize_center_crop(Image.fromarray(UPRIGHT), size)
+    data = load_id("folder", tmp_path, image_size=size)
+    sets = [data.train, data.test, load_ood(f"mine={tmp_path / 'a'}", data)]
+    decoded = next(decode_stream(sorted((tmp_path / "a").iterdir()), size, batch_size=8, threads=1)).images
+    for images in (*(joined(each) for each in sets), decoded):
+        assert len(images) and (images == torch.from_numpy(expected)).all()
+    if isinstance(data.train, FileImages):  # of which training crops
+        np.testing.assert_array_equal(np.asarray(read_image(data.train.paths[0])), UPRIGHT)
+
+
+def test_damaged_exif_leaves_the_picture_as_it_is(tmp_path):
+    for number, exif in enumerate(
+        (b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0rubbish", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
+    ):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(UPRIGHT).save(path, exif=exif, quality=95)
+        assert decode.open_rgb(path).size == (60, 40) and decode.check_readable(path) is None
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

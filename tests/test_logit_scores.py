@@ -6,11 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.cider import CIDERNet
 from models.mcd import MCDNet
 from models.vos import VOSNet
-from utils.errors import UserError
-from utils.evaluation.logit_scores import LOGIT_SCORES, energy_score, logistic_score, logit_score, msp_score
+from utils.evaluation.features import Features
+from utils.evaluation.registry import SCORES
+from utils.evaluation.score_parts import Ingredients
+from utils.evaluation.scores import energy_score, logistic_score, msp_score
+
+LOGIT_SCORES = ("energy", "msp", "sigmoid-energy", "logistic", "discrepancy")
+
+
+def fitted(name: str, model: VOSNet | MCDNet):
+    """A score that needs no features of ID train."""
+    given = Ingredients(4, 5, torch.device("cpu"), classifier=model.fc, model=model)
+    score = SCORES[name].fit(Features({}, None), given)
+    return lambda **outputs: score(outputs, None)
 
 
 @pytest.fixture
@@ -45,18 +55,16 @@ def test_scores_are_their_definitions(logits: Tensor, model: VOSNet) -> None:
 def test_what_is_shown_is_a_probability_and_what_is_ranked_has_all_digits(model: VOSNet) -> None:
     sure, surer = torch.tensor([[60.0, 0.0, 0.0, 0.0], [70.0, 0.0, 0.0, 0.0]])
     for name in ("msp", "sigmoid-energy"):
-        score = logit_score(name, model, classifier_is_trained=True)
-        ranked = score.score({"logits": torch.stack([sure, surer])})
+        score = SCORES[name]
+        ranked = fitted(name, model)(logits=torch.stack([sure, surer]))
         assert ranked[1] > ranked[0]
         assert ranked.float().sigmoid().tolist() == [1.0, 1.0]  # which is why they are not ranked by it
         assert ((0 < score.display(ranked)) & (score.display(ranked) <= 1)).all()
-    plain = logit_score("energy", model, classifier_is_trained=True)
-    assert plain.display(torch.tensor([12.5])).tolist() == [12.5]
+    assert SCORES["energy"].display(torch.tensor([12.5])).tolist() == [12.5]
 
 
 def test_sigmoid_energy_is_that_of_the_tutorial(logits: Tensor, model: VOSNet) -> None:
-    score = logit_score("sigmoid-energy", model, classifier_is_trained=True)
-    shown = score.display(score.score({"logits": logits}))
+    shown = SCORES["sigmoid-energy"].display(fitted("sigmoid-energy", model)(logits=logits))
     expected = [1 / (1 + 1 / sum(w * math.exp(f) for w, f in zip(model.energy.tolist(), row, strict=True)))
                 for row in logits.tolist()]  # fmt: skip
     assert shown.tolist() == pytest.approx(expected, rel=1e-5)
@@ -65,20 +73,6 @@ def test_sigmoid_energy_is_that_of_the_tutorial(logits: Tensor, model: VOSNet) -
 @pytest.mark.parametrize("name", LOGIT_SCORES)
 def test_two_classes_and_detached_results(name: str) -> None:
     model = (MCDNet if name == "discrepancy" else VOSNet)("resnet18", 2, width=2)
-    score = logit_score(name, model, classifier_is_trained=True)
-    scores = score.score({"logits": torch.randn(5, 2), "logits2": torch.randn(5, 2)})
+    scores = fitted(name, model)(logits=torch.randn(5, 2), logits2=torch.randn(5, 2))
     assert scores.shape == (5,) and scores.dtype == torch.float32 and not scores.requires_grad
     assert scores.isfinite().all()
-
-
-@pytest.mark.parametrize("name", LOGIT_SCORES)
-def test_a_score_of_what_nobody_trained_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="leaves fc as it was drawn"):
-        logit_score(name, CIDERNet(width=2), classifier_is_trained=False)
-    baseline = VOSNet("resnet18", 2, width=2, uncertainty=False)
-    if name in ("energy", "msp"):
-        logit_score(name, baseline, classifier_is_trained=True)
-    else:
-        needs = "two heads that MCD" if name == "discrepancy" else "energy weights that VOS"
-        with pytest.raises(UserError, match=f"needs the {needs} trains"):
-            logit_score(name, baseline, classifier_is_trained=True)

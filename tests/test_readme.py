@@ -11,8 +11,7 @@ from models.cider import CIDERNet
 from tests.commands import REPOSITORY
 from utils.checkpoint import official_format, save
 from utils.cli.settings import cider_settings
-from utils.detection.reference import make_reference, make_scorer, reference_path, save_reference
-from utils.evaluation.features import Features
+from utils.detection.reference import Reference, reference_path, save_reference
 from utils.files import file_sha256
 
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -28,11 +27,11 @@ def after_the_demo(tmp_path, monkeypatch):
     model = CIDERNet(num_classes=6, width=4)
     path = tmp_path / CHECKPOINT
     save(official_format(model, None, method="supcon", epoch=40, args={}, class_names=tuple("012345")), path)
-    features = Features({"penultimate": torch.randn(20, model.embedding_dim)}, torch.zeros(20, dtype=torch.int64))
-    scorer = make_scorer("knn", model, k=2, classifier_is_trained=False)
-    reference = make_reference(
-        scorer, features, features, source="a test", class_names=tuple("012345"), mean=(0.5,) * 3, std=(0.5,) * 3,
-        size=32, checkpoint_sha256=file_sha256(path),
+    features = torch.randn(20, model.embedding_dim)
+    reference = Reference(
+        score="knn", k=2, bank=features, bank_labels=torch.zeros(20, dtype=torch.int64), held_out=features,
+        source="a test", class_names=tuple("012345"), mean=(0.5,) * 3, std=(0.5,) * 3, size=32,
+        checkpoint_sha256=file_sha256(path),
     )  # fmt: skip
     save_reference(reference_path(path), reference)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)).save("photo.png")
@@ -44,8 +43,10 @@ def test_there_are_blocks_to_run():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[-1][:40])
-def test_python_block_runs(block, after_the_demo):
+def test_python_block_runs(block, after_the_demo, capsys):
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    if match := re.search(r"AUROC ([\d.]+)", capsys.readouterr().out):
+        assert float(match[1]) > 95  # random features, but those of ID images stand together
 
 
 def test_the_checkpoint_that_is_named_is_the_one_that_the_demo_leaves():

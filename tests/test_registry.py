@@ -21,7 +21,7 @@ from utils.evaluation.registry import SCORES, chosen_scores, unknown_score
 from utils.evaluation.score_parts import Ingredients, Network
 
 CPU = torch.device("cpu")
-WITHOUT_CLASSIFIER = {"knn", "maha", "maha++", "maha-official", "ssd", "prototype", "rmd", "gmm"}
+WITHOUT_CLASSIFIER = {"knn", "maha", "maha++", "maha-official", "ssd", "prototype", "rmd", "rmd++", "gmm"}
 OF_OTHERS = {"sigmoid-energy", "logistic", "discrepancy"}  # what VOS and MCD train beside a classifier
 
 
@@ -56,7 +56,7 @@ def test_every_score_runs_on_its_ingredients_and_prefers_id(name, everything):
         for set_ in (test, ood)
     }
     fitted = SCORES[name].fit(train, everything)
-    id_scores, ood_scores = (fitted.score(set_.outputs, images[len(set_.labels)]) for set_ in (test, ood))
+    id_scores, ood_scores = (fitted(set_.outputs, images[len(set_.labels)]) for set_ in (test, ood))
     assert id_scores.shape == (30,) and ood_scores.shape == (31,)
     for scores in (id_scores, ood_scores):
         assert scores.isfinite().all() and not scores.requires_grad and scores.device == CPU
@@ -80,7 +80,7 @@ def test_detectors_of_pytorch_ood_are_turned_round(everything):
         .predict_feature_maps(rows),
     }  # fmt: skip
     for name, scores in expected.items():
-        found = SCORES[name].fit(train, everything).score(test.outputs, None)
+        found = SCORES[name].fit(train, everything)(test.outputs, None)
         torch.testing.assert_close(found, -scores.detach(), rtol=1e-5, atol=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_msp_ranks_as_the_library_does(everything):
     import pytorch_ood.detector as library
 
     train, test = made_features(0, 90), made_features(1, 60, spread=2)
-    found = SCORES["msp"].fit(train, everything).score(test.outputs, None)
+    found = SCORES["msp"].fit(train, everything)(test.outputs, None)
     theirs = -library.MaxSoftmax(None).predict_logits(test.outputs["logits"])
     torch.testing.assert_close(found.sigmoid(), theirs)
 
@@ -97,7 +97,7 @@ def test_odin_sees_the_images_as_the_network_does(everything):
     import pytorch_ood.detector as library
 
     images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = SCORES["odin"].fit(made_features(0, 30), everything).score({}, TensorImages("x", images))
+    found = SCORES["odin"].fit(made_features(0, 30), everything)({}, TensorImages("x", images))
     detector = library.ODIN(everything.model, norm_std=[0.25] * 3)
     torch.testing.assert_close(found, -detector.predict((images / 255 - 0.5) / 0.25))
 
@@ -121,7 +121,7 @@ def test_what_a_checkpoint_lacks_is_said(everything):
 def test_no_detector_of_the_library_is_forgotten():
     from pytorch_ood import detector
 
-    offered = {"KNN", "Mahalanobis", "EnergyBased", "MaxSoftmax", *CLASSES.values()}
+    offered = {"KNN", "Mahalanobis", "RMD", "EnergyBased", "MaxSoftmax", *CLASSES.values()}
     others = {"MCD", "MCM", "Gram", "RankFeat", "MultiMahalanobis", "MahalanobisODIN", "NACUE", "WeightedEBO"}
     classes = {name for name, value in vars(detector).items() if isinstance(value, type) and hasattr(value, "predict")}
     assert classes == offered | others

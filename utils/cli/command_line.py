@@ -6,42 +6,35 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from utils.cli.parser import OptionParser, Role
 from utils.files import REPOSITORY
-
-# Where things lie on one machine, and what is shown or saved on the way: not what is computed.
-HERE_ONLY = frozenset(
-    "checkpoints id_loc ood_loc download resume save_every save_epoch print_freq eval_freq workers "
-    "ckpt name epoch in_dataset out overwrite cache_dir no_cache no_plots projection projector".split()
-)
 
 
 def command(
-    parser: argparse.ArgumentParser,
+    parser: OptionParser,
     args: argparse.Namespace,
     usual: Mapping[str, Any] | None = None,
     *,
     first: Mapping[str, Any],
-    without: Collection[str] = HERE_ONLY,
+    without: Collection[str] = (),
 ) -> str:
     """`python SCRIPT --option value ...`, to be typed in the folder of the repository.
 
+    Only options that make the run what it is, or say how it is computed, are in it.
+
     Args:
         usual: values that options have where the command line says nothing, when they are not the parser's defaults.
-        first: options that stand first, whatever their values are, None for one that is left out.
-        without: options that are left out, unless they are in `first`.
+        first: options that stand first, whatever their values and roles are, None for one that is left out.
+        without: further options that are left out.
     """
     words = ["python", parser.prog]
     for name, value in first.items():
         words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     usual = usual or {}
-    done = {*first, *without}
-    for action in parser._actions:
-        if action.default is argparse.SUPPRESS:  # an option that ends the script
-            continue
-        value = getattr(args, action.dest)
-        if action.dest not in done and value != usual.get(action.dest, action.default):
-            words += _words(action, value)
-        done.add(action.dest)
+    for name, option in parser.options(Role.SETTING, Role.MANNER).items():
+        value = getattr(args, name)
+        if name not in first and name not in without and value != usual.get(name, option.default):
+            words += _words(option, value)
     return shlex.join(words)
 
 

@@ -7,8 +7,9 @@ import torch
 
 from utils.cli import options
 from utils.cli.command_line import command
+from utils.cli.device import choose_device
+from utils.cli.parser import Role
 from utils.data.ood_table import full_ood_name
-from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.projection import PROJECTIONS
 from utils.evaluation.registry import listing, unknown_score
 from utils.files import REPOSITORY
@@ -22,6 +23,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
     ood = parser.add_argument_group("out-of-distribution data")
     ood.add_argument(
         "--ood_loc",
+        role=Role.PLACE,
         type=Path,
         metavar="PATH",
         help="folder that holds the OOD sets (default: its place below datasets/)",
@@ -33,13 +35,6 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
         metavar="SET",
         help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table, and before them "
         "those in the unlabelled mix of MCD)",
-    )
-    ood.add_argument(
-        "--benchmark",
-        choices=tuple(BENCHMARKS),
-        default="cider",
-        help="whose OOD sets and rules: cider has the five sets of the CIDER paper and ID as the positive class, odin "
-        "the five of ODIN and MCD (default: %(default)s)",
     )
     ood.add_argument(
         "--scored",
@@ -71,15 +66,18 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
             parser.error(reason)
     if args.K_sweep is not None and (not args.K_sweep or min(args.K_sweep) < 1):
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
-    args.command = command(parser, args, first={})
-    args.positive = (args.positive or BENCHMARKS[args.benchmark].positive).upper()
-    return args, options.choose_device(parser, args)
+    args.command = command(parser, args, first={"in_dataset": None})
+    args.positive = args.positive.upper()
+    del args.roles  # metrics.json has all arguments
+    return args, choose_device(parser, args)
 
 
 def _add_checkpoint_options(parser: options.OptionParser) -> None:
-    group = parser.add_argument_group("checkpoint: --name or --ckpt")
+    group = parser.add_argument_group("checkpoint: --name or --ckpt", role=Role.CALL)
     group.add_argument("--name", help="folder of a run, in checkpoints/<ID set>/")
-    group.add_argument("--epoch", type=int, metavar="E", help="epoch of that run (default: the last that is there)")
+    group.add_argument(
+        "--epoch", type=options.positive_int, metavar="E", help="epoch of that run (default: the last that is there)"
+    )
     group.add_argument("--ckpt", type=Path, metavar="FILE", help="a checkpoint file, wherever it is")
     group.add_argument(
         "--checkpoints",
@@ -119,8 +117,9 @@ def _add_score_options(parser: options.OptionParser) -> None:
     group.add_argument(
         "--positive",
         choices=("id", "ood"),
+        default="id",
         help="class that FPR95 calls positive. ood is OpenOOD's convention, whose FPR95 is another "
-        "number: never compare the two (default: the benchmark's; id in the CIDER paper)",
+        "number: never compare the two (default: id, as in the CIDER paper)",
     )
     group.add_argument(
         "--bootstrap",
@@ -142,22 +141,15 @@ def _add_score_options(parser: options.OptionParser) -> None:
     )
     group.add_argument(
         "--seed",
-        type=int,
+        type=options.whole_number,
         default=0,
         help="for generated OOD sets, subsets of large ones, --bootstrap, --linear-probe and plots (default: 0)",
     )
 
 
 def _add_output_options(parser: options.OptionParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="default: eval_<epoch>/ beside the checkpoint. Where that holds the figures of another evaluation (other "
-        "options, another file), the new ones go to DIR_2, DIR_3, ...",
-    )
-    group.add_argument("--overwrite", action="store_true", help="replace the figures of another evaluation in DIR")
+    group = parser.add_argument_group("output", role=Role.CALL)
+    group.add_argument("--out", type=Path, metavar="DIR", help="default: eval_<epoch>/ beside the checkpoint")
     group.add_argument("--no-plots", action="store_true", help="numbers only")
     group.add_argument(
         "--projection",

@@ -1,7 +1,7 @@
 """The command line of train_mcd.py, and what it means for each of the two stages."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,15 @@ import torch
 
 from utils.cli import options
 from utils.cli import train as train_options
-from utils.cli.command_line import HERE_ONLY, command
+from utils.cli.command_line import command
+from utils.cli.device import choose_device
+from utils.cli.parser import Role
 from utils.cli.settings import mcd_settings
 from utils.data.ood_table import full_ood_name
 from utils.data.splits import MODES, SMALLEST_CHOICE
 
 STAGES = ("both", "pretrain", "finetune")
-# Options that only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
-OF_FINETUNING = "stage start ood ood_loc unlabelled choice split_seed margin name resume".split()
+# Of the pre-training, too, where they are called --pretrain-epochs and so on.
 OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 # How the learning rate of the pre-training falls; --cosine and so on are about the fine-tuning.
 SCHEDULE = {"cosine": False, "lr_decay_epochs": None, "lr_decay_rate": 0.1, "warmup": "none", "warmup_epochs": 1}
@@ -32,54 +33,48 @@ def parse_arguments(
     """
     parser = options.OptionParser(description=description)
     train_options.add_data_options(parser)
+    before = parser.options().keys()
     _add_mix_options(parser)
     _add_stage_options(parser)
+    # What only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
+    finetuning = {name for name in parser.options().keys() - before if not name.startswith("pretrain_")}
     train_options.add_network_options(parser, models)
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
-    options.add_device_options(parser)
+    train_options.add_speed_options(parser)
     args = parser.parse_args()
     settings = _settings(args)
     named = [name for name in OF_PRETRAINING if getattr(args, f"pretrain_{name}") is not None]
-    train_options.fill_in(args, settings)
+    settings = train_options.complete(parser, args, settings)
     _check(parser, args, named)
     train_options.check_training(parser, args)
-    first = _of_pretraining(parser, args, settings)
+    first = _of_pretraining(parser, args, settings, finetuning)
     # The mode stands in every name, and the command has it where it is not the default.
     usual = train_options.run_name(parser, args, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}")
     args.name = args.name or usual
     named_by = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
     args.command = command(parser, args, settings, first=named_by)
-    return args, first, options.choose_device(parser, args)
+    return args, first, choose_device(parser, args)
 
 
 def _of_pretraining(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any]
+    parser: options.OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], finetuning: Collection[str]
 ) -> argparse.Namespace:
     """The arguments of the first stage, from which alone its run folder has its name: fine-tunings share it."""
-    fixed = {
-        # --resume none begins the last stage anew, not one that other runs may rest on.
-        "resume": args.resume if args.stage == "pretrain" else "auto",
-        "lr_decay_epochs": _decay_epochs(args.pretrain_epochs),
-        **{name: value for name, value in SCHEDULE.items() if name != "lr_decay_epochs"},
-    }
+    fixed = {**SCHEDULE, "lr_decay_epochs": _decay_epochs(args.pretrain_epochs)}
     own = {name: getattr(args, f"pretrain_{name}") for name in OF_PRETRAINING}
-    shared = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in OF_FINETUNING and not name.startswith("pretrain_")
-    }
-    first = argparse.Namespace(**shared | own | fixed)
+    shared = {name: getattr(args, name) for name in parser.options() if name not in finetuning}
+    first = argparse.Namespace(
+        **{name: value for name, value in shared.items() if not name.startswith("pretrain_")} | own | fixed
+    )
+    # --resume none begins the last stage anew, not one that other runs may rest on.
+    first.roles = args.roles
+    first.resume = args.resume if args.stage == "pretrain" else "auto"
     usual = {**settings, **fixed, **{name: settings[f"pretrain_{name}"] for name in OF_PRETRAINING}}
     first.name = train_options.run_name(parser, first, usual, "mcd-pretrain")
     asked = argparse.Namespace(**{**vars(args), "stage": "pretrain"})
-    first.command = command(
-        parser,
-        asked,
-        settings,
-        first={"in_dataset": args.in_dataset},
-        without=HERE_ONLY | {*OF_PRETRAINING, *OF_FINETUNING, *SCHEDULE} - {"stage"},
-    )
+    of_finetuning = {*OF_PRETRAINING, *finetuning, *SCHEDULE} - {"stage"}
+    first.command = command(parser, asked, settings, first={"in_dataset": args.in_dataset}, without=of_finetuning)
     return first
 
 
@@ -95,7 +90,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def _add_mix_options(parser: argparse.ArgumentParser) -> None:
+def _add_mix_options(parser: options.OptionParser) -> None:
     group = parser.add_argument_group("unlabelled images, for the fine-tuning")
     group.add_argument(
         "--unlabelled",
@@ -113,7 +108,7 @@ def _add_mix_options(parser: argparse.ArgumentParser) -> None:
         "has a fine-tuning for each (default: digits-6-9 for digits, TinyImageNet_resize for CIFAR, dtd for "
         "ImageNet-100)",
     )
-    group.add_argument("--ood_loc", type=Path, metavar="PATH", help="folder that holds the OOD sets")
+    group.add_argument("--ood_loc", role=Role.PLACE, type=Path, metavar="PATH", help="folder that holds the OOD sets")
     group.add_argument(
         "--choice",
         type=options.positive_int,
@@ -123,7 +118,7 @@ def _add_mix_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--split-seed",
-        type=int,
+        type=options.whole_number,
         default=0,
         metavar="S",
         help="deals out the images, whatever --seed is, so that runs of several seeds score the same ones (default: 0)",
@@ -136,10 +131,11 @@ def _add_mix_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_stage_options(parser: argparse.ArgumentParser) -> None:
+def _add_stage_options(parser: options.OptionParser) -> None:
     group = parser.add_argument_group("stages; options not named --pretrain-... are the fine-tuning's, or both's")
     group.add_argument(
         "--stage",
+        role=Role.MANNER,
         choices=STAGES,
         default="both",
         help="both: pre-training, where it is not finished already, then fine-tuning (default: both)",
@@ -164,7 +160,7 @@ def _add_stage_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, named: Sequence[str]) -> None:
+def _check(parser: options.OptionParser, args: argparse.Namespace, named: Sequence[str]) -> None:
     """Settings that do not fit together, of the two stages and of the mix."""
     if args.start and args.stage != "finetune":
         parser.error("--from begins behind the pre-training: add --stage finetune")

@@ -9,10 +9,20 @@ from typing import Any
 
 from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
 from utils.cli.command_line import command
-from utils.cli.options import add_id_options, fraction, int_list, non_negative_float, positive_float, positive_int
+from utils.cli.options import (
+    add_device_options,
+    add_id_options,
+    fraction,
+    int_list,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    whole_number,
+)
+from utils.cli.parser import OptionGroup, OptionParser, Role
 from utils.data.id_records import id_set
 from utils.files import REPOSITORY
-from utils.training.key_arguments import key_arguments
 from utils.training.loop import SaveEvery
 from utils.training.schedule import WARMUPS
 
@@ -24,30 +34,65 @@ def fill_in(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
             setattr(args, name, value)
 
 
-def plain(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments as JSON knows them: what is saved with a run and compared when it resumes."""
-    return json.loads(json.dumps(vars(args), default=str))
+def complete(parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the settings, which come back as they were used: with a warm-up that fits the epochs.
+
+    One that nobody asked for is cut where it does not fit, and args.notes says so; one that was asked for is refused.
+    """
+    asked, asked_kind = args.warmup_epochs, args.warmup
+    fill_in(args, settings)
+    args.notes = []
+    # The official ramp may be longer than the run, as in the official script for ImageNet-100.
+    if args.warmup != "linear" or args.warmup_epochs < args.epochs:
+        return dict(settings)
+    short = min(max(1, args.epochs // 10), args.epochs - 1)
+    if asked is not None or (asked_kind and not short):
+        given = f"--warmup {asked_kind}" if asked is None else f"--warmup-epochs {asked}"
+        do = f"--warmup-epochs {short} fits, and at most {args.epochs - 1}" if short else "--warmup none fits"
+        parser.error(f"{given}: --epochs {args.epochs} would end within the warm-up; {do}")
+    cut = {"warmup_epochs": short} if short else {"warmup": "none"}
+    args.notes.append(
+        f"the warm-up lasts {short or 'no'} epoch{'s' if short > 1 else ''}, "
+        f"for the usual {args.warmup_epochs} do not fit --epochs {args.epochs}"
+    )
+    vars(args).update(cut)
+    return {**settings, **cut}
 
 
-def run_name(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str
-) -> str:
+def key_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that make a run what it is, and must be the same on resume."""
+    return _with_roles(args, Role.SETTING)
+
+
+def recorded(args: argparse.Namespace) -> dict[str, Any]:
+    """What the files of a run hold: its name, its command, and the arguments that are of more than one call."""
+    return _with_roles(args, Role.SETTING, Role.MANNER, Role.PLACE) | {"name": args.name, "command": args.command}
+
+
+def _with_roles(args: argparse.Namespace, *roles: Role) -> dict[str, Any]:
+    return _plain({name: value for name, value in vars(args).items() if args.roles.get(name) in roles})
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they look after a round through JSON."""
+    return json.loads(json.dumps(values, default=str))
+
+
+def run_name(parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str) -> str:
     """Name of a run's folder: method, encoder, what differs from the paper's settings, seed and trial; no date."""
-    usual = {action.dest: action.default for action in parser._actions} | dict(settings)
+    usual = _plain({name: option.default for name, option in parser.options().items()} | dict(settings))
     named = ("in_dataset", "loss", "model", "seed", "trial")
     changed = [
         f"{key.replace('_', '-')}-{','.join(map(str, value)) if isinstance(value, list) else value}"
-        for key, value in sorted(key_arguments(vars(args)).items())
-        if key not in named and value != json.loads(json.dumps(usual.get(key), default=str))
+        for key, value in sorted(key_arguments(args).items())
+        if key not in named and value != usual.get(key)
     ]
     name = "_".join([method, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
     return re.sub(r"[^\w.,-]+", "-", name)
 
 
-def name_run(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str
-) -> None:
-    """Set args.name where the command line gives none, and args.command, which repeats the run elsewhere."""
+def name_run(parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str) -> None:
+    """Set args.name where the command line gives none, args.command, and what is saved with the run."""
     usual = run_name(parser, args, settings, method)
     args.name = args.name or usual
     first = {"in_dataset": args.in_dataset, "seed": args.seed, "name": None if args.name == usual else args.name}
@@ -57,7 +102,7 @@ def name_run(
 PAPER = "default: the paper's for the ID set"
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
+def add_data_options(parser: OptionParser) -> None:
     """The ID set, and --limit-train."""
     add_id_options(parser).add_argument(
         "--limit-train",
@@ -67,9 +112,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_network_options(
-    parser: argparse.ArgumentParser, models: Sequence[str] = tuple(CIFAR_BLOCKS)
-) -> argparse._ArgumentGroup:
+def add_network_options(parser: OptionParser, models: Sequence[str] = tuple(CIFAR_BLOCKS)) -> OptionGroup:
     """--model, --width, --stem, --pretrained, --weights, --train-layers: the encoder. Returns the group."""
     group = parser.add_argument_group("network")
     group.add_argument("--model", choices=models, help=f"encoder ({PAPER})")
@@ -101,7 +144,7 @@ def add_network_options(
     return group
 
 
-def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
+def add_optimisation_options(parser: OptionParser) -> None:
     """Epochs, batch size, SGD and the learning-rate schedule; unset values are filled in from utils/cli/settings.py."""
     group = parser.add_argument_group("optimisation")
     group.add_argument("--epochs", type=positive_int, help=f"({PAPER})")
@@ -140,9 +183,11 @@ def add_optimisation_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--momentum", type=fraction, help="of SGD with Nesterov's (default: 0.9)")
     group.add_argument("--weight-decay", "--wd", type=non_negative_float, help=f"({PAPER})")
     group.add_argument(
-        "--seed", type=int, help="of weights, order and augmentation (default: that of the official script)"
+        "--seed", type=whole_number, help="of weights, order and augmentation (default: that of the official script)"
     )
-    group.add_argument("--trial", type=int, default=0, help="a number in the run's name, for repetitions (default: 0)")
+    group.add_argument(
+        "--trial", type=whole_number, default=0, help="a number in the run's name, for repetitions (default: 0)"
+    )
 
 
 def save_every(text: str) -> SaveEvery:
@@ -153,9 +198,9 @@ def save_every(text: str) -> SaveEvery:
         raise argparse.ArgumentTypeError(f"{text} is neither minutes (5m) nor a number of epochs (2)") from None
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def add_run_options(parser: OptionParser) -> None:
     """Where the run goes, what it shows, when it saves, how it resumes."""
-    group = parser.add_argument_group("run")
+    group = parser.add_argument_group("run", role=Role.CALL)
     group.add_argument(
         "--checkpoints",
         type=Path,
@@ -185,11 +230,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="keep a checkpoint of every N-th epoch, and the last (default: 100)",
     )
     group.add_argument(
-        "--eval-freq", type=int, default=10, metavar="N", help="KNN accuracy every N epochs; 0 never (default: 10)"
+        "--eval-freq",
+        type=non_negative_int,
+        default=10,
+        metavar="N",
+        help="KNN accuracy every N epochs; 0 never (default: 10)",
     )
     group.add_argument(
         "-p", "--print-freq", type=positive_int, default=100, metavar="N", help="steps between log lines (default: 100)"
     )
+
+
+def add_speed_options(parser: OptionParser) -> None:
+    """The options of the device, and what else makes a training faster or slower."""
+    group = add_device_options(parser)
     group.add_argument(
         "--compile", action="store_true", help="torch.compile the network: a minute of waiting, then faster on a GPU"
     )
@@ -199,7 +253,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sync-bn", action="store_true", help="batch norm over all GPUs (torchrun, CUDA)")
 
 
-def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def check_training(parser: OptionParser, args: argparse.Namespace) -> None:
     """Settings that do not fit together, found before anything slow starts."""
     if args.stem == "imagenet" and args.model not in IMAGENET_ARCHS:
         parser.error(f"--stem imagenet has resnet34 and resnet50, not {args.model}")
@@ -207,11 +261,6 @@ def check_training(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         parser.error("ImageNet weights fit the imagenet stem only: add --stem imagenet --model resnet34")
     if args.weights and not args.weights.is_file():
         parser.error(f"--weights {args.weights}: no such file")
-    if args.epochs < args.warmup_epochs and args.warmup != "none":
-        parser.error(
-            f"--warmup-epochs {args.warmup_epochs} is longer than --epochs {args.epochs}: "
-            "the run would end within its warm-up"
-        )
     record = id_set(args.in_dataset)
     if args.image_size and not record.resizable:
         parser.error(f"--image-size is for folder and ImageNet-100; {args.in_dataset} has its own size")

@@ -10,31 +10,30 @@ from utils.data.images import IDImages, ImageSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 
-_TEST_FOLDERS = ("val", "test", "validation")
+# Names of the folders of a split. Where both are there, val is the test set here, as in ImageNet.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object) -> IDImages:
-    """Read train/<class>/<image> and val/<class>/<image> (or test/), or <class>/<image>, split with `seed`.
+    """Read train/<class>/<image> and val/<class>/<image>, or <class>/<image>, split with `seed`.
 
+    The folders of a split may have any of the names in SPLIT_NAMES, in any case; test is read where there is no val.
     Without a split of its own a folder gives a fifth of each class to the test set.
 
     Raises:
-        UserError: another layout, a class without images, a single class.
+        UserError: another layout, one that may be meant in two ways, a class without images, a single class.
     """
     require_folder(root)
-    inside = {place.name.casefold(): place for place in children(root) if is_folder(place)}
-    test_folder = next((inside[name] for name in _TEST_FOLDERS if name in inside), None)
-    if "train" in inside and test_folder is not None:
-        train, test, names = read_both(inside["train"], test_folder)
+    split = split_folders(root)
+    if split is not None:
+        train, test, names = read_both(*split)
         sets = [_load_part("folder train", train, names, size), _load_part("folder test", test, names, size)]
-        read = [inside["train"], test_folder]
-        unread = [place for folder in (root, *read) for place in _files(folder)]
-        unread += [place for place in inside.values() if place not in read]
-    elif set(inside) == {"train"}:
-        raise UserError(
-            f"no test images found.\n  looked for : {shown(root)}/val/<class>/<image>\n"
-            f"  or         : pass {shown(inside['train'])}, and a fifth of it becomes the test set"
-        )
+        unread = [place for folder in (root, *split) for place in _files(folder)]
+        unread += [place for place in _folders(root) if place not in split]
     else:
         classes = list_classes(root)
         names = tuple(classes)
@@ -46,6 +45,36 @@ def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object)
     _check_classes(root, names, sets[0])
     notes = (f"folder: not read, since in no class folder: {abridged([p.name for p in unread])}",) if unread else ()
     return IDImages(sets[0], sets[1], names, (*sets[0].notes, *sets[1].notes, *notes))
+
+
+def split_folders(root: Path) -> tuple[Path, Path] | None:
+    """The folders of the training and of the test images in `root`; None where all its folders are classes.
+
+    A class may be called train or test: it holds images, where the folder of a split holds the folders of classes.
+
+    Raises:
+        UserError: one of the two is not there, or there are two of one kind.
+    """
+    inside = _folders(root)
+    train, val, test = ([place for place in inside if place.name.casefold() in names] for names in SPLIT_NAMES.values())
+    strangers = len(inside) - len(train) - len(val) - len(test)
+    test = val or test
+    for places in (train, test):
+        if len(places) > 1 and train and test:
+            raise UserError(
+                f"two folders may be meant by one part of the split: {', '.join(shown(p.name) for p in places)}\n"
+                f"  looked at  : {shown(root)}\n  do         : move one of them away"
+            )
+    if train and test:
+        return train[0], test[0]
+    lone = next((place for place in (*train, *test) if _folders(place)), None)
+    if lone is None and (strangers or not test):
+        return None
+    missing, looked_for = ("training", "train") if test else ("test", "val")
+    raise UserError(
+        f"no {missing} images found.\n  looked for : {shown(root)}/{looked_for}/<class>/<image>\n"
+        f"  or         : pass {shown(lone or test[0])}, and a fifth of it becomes the test set"
+    )
 
 
 def split_rows(labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,6 +111,10 @@ def others_of(classes: dict[str, Listing]) -> list[Path]:
 
 def _files(folder: Path) -> list[Path]:
     return [place for place in children(folder) if not place.name.startswith(".") and not is_folder(place)]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [place for place in children(folder) if not place.name.startswith(".") and is_folder(place)]
 
 
 def flat(classes: dict[str, Listing], names: tuple[str, ...]) -> tuple[list[Path], torch.Tensor]:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from utils.errors import one_line
 
@@ -13,6 +13,16 @@ from utils.errors import one_line
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 # Pillow only warns between this number and twice of it; such an image takes some 300 MB, so it is refused here.
 MAX_PIXELS = 89_478_485
+# EXIF orientation -> what makes the picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Beyond this ratio of sides an image is cut to its middle before it is resized: Resize alone would blow it up.
 MAX_ASPECT = 32
 
@@ -22,14 +32,13 @@ class UnreadableImage(Exception):
 
 
 def open_rgb(path: str | Path) -> Image.Image:
-    """Decode a file of any mode (1, L, LA, P, RGBA, CMYK, 16-bit, ...) to RGB; alpha and EXIF rotation are ignored.
+    """Decode a file of any mode (1, L, LA, P, RGBA, CMYK, 16-bit, ...) as `to_rgb` does.
 
     Raises:
         UnreadableImage: with the reason. Everything Pillow may raise on a bad file ends here.
     """
     try:
         with _open(path) as image:
-            image.load()
             return to_rgb(image)
     except UnreadableImage:
         raise
@@ -43,7 +52,6 @@ def check_readable(path: str | Path) -> str | None:
     try:
         with _open(path) as image:
             image.draft("RGB", (1, 1))
-            image.load()
             to_rgb(image)
     except UnreadableImage as error:
         return str(error)
@@ -53,7 +61,12 @@ def check_readable(path: str | Path) -> str | None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB copy of a loaded image. 16-bit grey is scaled by 1/257 (Pillow's own conversion would clip at 255)."""
+    """RGB copy of an image, turned as its EXIF orientation says; alpha is ignored.
+
+    16-bit grey is scaled by 1/257 (Pillow's own conversion would clip at 255).
+    """
+    image.load()  # first, since Pillow itself turns TIFF while it loads them
+    image = _turned(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Mode "I" is what Pillow gives for 16-bit PGM, and for 16-bit PNG before version 11.
         grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
@@ -101,6 +114,16 @@ def _open(path: str | Path) -> Image.Image:
             image.verify()
         image = Image.open(path, formats=_known_formats())
     return image
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """The image upright. ImageOps.exif_transpose would also write EXIF data anew, and fail where they are damaged."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # whatever damaged EXIF data make Pillow stumble over, the pixels are whole
+        orientation = None
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 @cache

@@ -165,7 +165,7 @@ class FileImages(ImageSet):
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = _new_digest("files", self.size, len(self), self.labels)
+        digest = _new_digest("files turned by EXIF", self.size, len(self), self.labels)
         with ThreadPoolExecutor(decoding_threads()) as pool:
             for file_digest in pool.map(_file_digest, self.paths):
                 digest.update(file_digest)

@@ -12,10 +12,14 @@ from torch.nn import functional as F
 
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.data.decode import resize_center_crop, to_rgb
-from utils.data.images import read_image
-from utils.detection.reference import Reference, Scorer, load_reference, make_scorer, reference_path
+from utils.data.images import TensorImages, read_image
+from utils.detection.reference import Reference, load_reference, reference_path
 from utils.errors import UserError
-from utils.evaluation.features import outputs_of
+from utils.evaluation.features import Features, outputs_of
+from utils.evaluation.knn_search import Bank
+from utils.evaluation.metrics import recall_threshold
+from utils.evaluation.registry import chosen_scores
+from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import majority_vote
 
 # Of the paper; files of the official code do not say theirs.
@@ -41,7 +45,9 @@ class Detector:
     """Scores images with a trained network and the reference statistics of its ID data; made by `load_detector`.
 
     Attributes:
-        reference: the statistics; `reference.id_scores` are scores of ID images that are not in its bank.
+        reference: the statistics.
+        shown: the score, as tables name it.
+        id_scores: (N,) scores of ID images that are not in the bank.
         class_names: of the ID classes; numbers where nobody has named them.
         size: side in pixels that images are resized to.
     """
@@ -51,6 +57,7 @@ class Detector:
         checkpoint: Checkpoint,
         reference: Reference,
         *,
+        score: str | None = None,
         device: torch.device | str = "cpu",
         amp: str = "off",
         channels_last: bool = False,
@@ -59,20 +66,35 @@ class Detector:
         self.reference = reference
         self.size = reference.size
         count = checkpoint.model.config["num_classes"]
-        self.class_names = reference.class_names or tuple(f"class {number}" for number in range(count))
+        named = checkpoint.class_names or reference.class_names
+        self.class_names = named or tuple(f"class {number}" for number in range(count))
         self._device = torch.device(device)
         self._settings = {"amp": amp, "channels_last": channels_last}
         self._batch_size = batch_size
-        self._scorer = scorer_of(checkpoint, reference.score, reference.k)
         self._model = checkpoint.model.to(self._device)
         if channels_last:
             self._model.to(memory_format=torch.channels_last)
-        self._bank = reference.bank.to(self._device)
-        self._labels = None if reference.bank_labels is None else reference.bank_labels.to(self._device)
-        self._prototypes = None
+        self._score, self._fitted = fitted_score(checkpoint, reference, score or reference.score, self._device)
+        self.shown = self._score.shown.format(k=reference.k)
+        self.id_scores = self._score.display(self._id_scores())
+        self._prototypes = self._bank = self._labels = None
         if checkpoint.prototypes is not None:
             self._prototypes = F.normalize(checkpoint.prototypes, dim=1).to(self._device)
+        elif reference.bank_labels is not None:
+            self._bank = Bank(F.normalize(reference.bank.to(self._device), dim=1))
+            self._labels = reference.bank_labels.to(self._device)
         self._temperature = float(checkpoint.args.get("temp", DEFAULT_TEMPERATURE))
+
+    def _id_scores(self) -> Tensor:
+        if (known := self.reference.id_scores.get(self._score.name)) is not None:
+            return known
+        if "images" in self._score.needs:
+            raise UserError(
+                f"--score {self._score.name} needs the ID images that the threshold comes from, which are not kept\n"
+                f"  do         : evaluate with it: eval_cider.py --score {self._score.name}, or use --fit FOLDER"
+            )
+        outputs = self._model.outputs_from_penultimate(self.reference.held_out.to(self._device))
+        return self._fitted(outputs, None).detach().cpu()
 
     def score(self, images: Tensor | ImageLike | Sequence[ImageLike]) -> Tensor:
         """Scores of images, larger = more in-distribution.
@@ -94,23 +116,14 @@ class Detector:
             images = [images]
         if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
             raise ValueError(f"expected (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
-        reference = self.reference
-        outputs = outputs_of(
-            self._model,
-            self._batches(images),
-            mean=reference.mean,
-            std=reference.std,
-            device=self._device,
-            **self._settings,
-        )
-        found = [self._examine_batch(each) for each in outputs]
+        found = [self._examine_batch(batch) for batch in self._batches(images)]
         if not found:
             return Findings(torch.empty(0), None, None)
         return Findings(*(None if part[0] is None else torch.cat(part).cpu() for part in zip(*found, strict=True)))
 
     def threshold(self, id_recall: float = 0.95) -> float:
         """The score that this share of ID images reaches which are not in the bank; an image that reaches it is ID."""
-        return self.reference.threshold(id_recall)
+        return recall_threshold(self.id_scores, id_recall)
 
     def _batches(self, images: Tensor | Sequence[ImageLike]) -> Iterator[Tensor]:
         for start in range(0, len(images), self._batch_size):
@@ -119,8 +132,16 @@ class Detector:
                 some = torch.stack([torch.from_numpy(resize_center_crop(_rgb(image), self.size)) for image in some])
             yield some.to(self._device)
 
-    def _examine_batch(self, outputs: dict[str, Tensor]) -> Findings:
-        scores, neighbours = self._scorer.score(outputs, self._bank)
+    def _examine_batch(self, images: Tensor) -> Findings:
+        mean, std = self.reference.mean, self.reference.std
+        (outputs,) = outputs_of(self._model, [images], mean=mean, std=std, device=self._device, **self._settings)
+        neighbours = None
+        if self._bank is not None:
+            neighbours = self._bank.search(F.normalize(outputs["penultimate"], dim=1), (self.reference.k,))
+        if neighbours is not None and self._score.name == "knn":
+            scores = neighbours.scores[:, 0]  # from the search that tells the classes
+        else:
+            scores = self._score.display(self._fitted(outputs, TensorImages("images", images)))
         broken = int((~scores.isfinite()).sum())
         if broken:
             raise UserError(
@@ -131,8 +152,8 @@ class Detector:
             # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau).
             probabilities = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
             return Findings(scores, *reversed(probabilities.max(1)))
-        if neighbours is not None and self._labels is not None:
-            return Findings(scores, majority_vote(self._labels, neighbours), None)
+        if neighbours is not None:
+            return Findings(scores, majority_vote(self._labels, neighbours.indices), None)
         return Findings(scores, None, None)
 
 
@@ -140,6 +161,7 @@ def load_detector(
     path: str | Path,
     *,
     reference: str | Path | None = None,
+    score: str | None = None,
     device: torch.device | str | None = None,
     amp: str = "off",
     channels_last: bool = False,
@@ -150,10 +172,11 @@ def load_detector(
     Args:
         path: checkpoint file, of this repository or of the official code.
         reference: file of the statistics; None for the place beside the checkpoint.
+        score: any that the checkpoint can give (eval_cider.py --list-scores); None for that of the evaluation.
         device: None for a GPU where there is one.
         amp: "off", "bf16" or "fp16".    batch_size: images per forward pass.
     Raises:
-        UserError: either file is missing or damaged, or they do not belong together.
+        UserError: either file is missing or damaged, they do not belong together, or they can not give this score.
     """
     checkpoint = load_checkpoint(path)
     place = reference_path(checkpoint.path) if reference is None else Path(reference)
@@ -168,7 +191,35 @@ def load_detector(
     check_match(checkpoint, found, place)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Detector(checkpoint, found, device=device, amp=amp, channels_last=channels_last, batch_size=batch_size)
+    return Detector(
+        checkpoint, found, score=score, device=device, amp=amp, channels_last=channels_last, batch_size=batch_size
+    )
+
+
+@torch.no_grad()
+def fitted_score(
+    checkpoint: Checkpoint, reference: Reference, name: str, device: torch.device
+) -> tuple[Score, FittedScore]:
+    """The score of that name, fitted to the bank; the checkpoint's network is on `device`.
+
+    Raises:
+        UserError: the checkpoint can not give it, or the features do not allow it.
+    """
+    given = Ingredients.of(
+        checkpoint,
+        k=reference.k,
+        device=device,
+        mean=reference.mean,
+        std=reference.std,
+        labels=reference.bank_labels is not None,
+    )
+    (score,), _ = chosen_scores([name], given, checkpoint.method.label)
+    bank = reference.bank.to(device)
+    outputs = {"penultimate": bank}
+    if "classifier" in score.needs:
+        outputs = checkpoint.model.outputs_from_penultimate(bank)
+    labels = None if reference.bank_labels is None else reference.bank_labels.to(device)
+    return score, score.fit(Features(outputs, labels), given)
 
 
 def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> None:
@@ -181,11 +232,6 @@ def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> No
     dim = checkpoint.model.embedding_dim
     if reference.bank.shape[1] != dim:
         raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
-
-
-def scorer_of(checkpoint: Checkpoint, name: str, k: int) -> Scorer:
-    """The score of that name for this checkpoint; a UserError where the checkpoint cannot give it."""
-    return make_scorer(name, checkpoint.model, k=k, classifier_is_trained=checkpoint.method.trains_classifier)
 
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:

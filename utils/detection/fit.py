@@ -1,22 +1,32 @@
 """Reference statistics of a checkpoint: from its evaluation, or from any folder of ID images (detect.py --fit)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
 from utils.data.id_records import find_id_set, id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, load_files, other_files_note
-from utils.detection.detector import scorer_of
-from utils.detection.reference import Reference, make_reference, reference_path, save_reference
+from utils.detection.detector import fitted_score
+from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, one_line
 from utils.evaluation.features import Features, extract
-from utils.evaluation.inputs import InputFormat, trained_format
+
+
+class InputFormat(NamedTuple):
+    """How a network wants its images: size of a side, mean and standard deviation of the channels on 0..1."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def input_format(checkpoint: Checkpoint) -> InputFormat:
@@ -27,9 +37,11 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     Raises:
         UserError: a file of this repository that does not say it.
     """
-    if said := trained_format(checkpoint):
-        return said
-    trained_on = find_id_set(checkpoint.args.get("in_dataset") or "")
+    args = checkpoint.args
+    if "input" in args:
+        said = args["input"]
+        return InputFormat(int(said["size"]), tuple(said["mean"]), tuple(said["std"]))
+    trained_on = find_id_set(args.get("in_dataset") or "")
     if trained_on is not None and trained_on.mean is None:
         raise UserError(
             f"{checkpoint.path} does not say how its images were normalised\n"
@@ -40,32 +52,27 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
 
 
 def keep_reference(
-    checkpoint: Checkpoint,
-    data: IDData,
-    train: Features,
-    test: Features,
-    *,
-    score: str,
-    k: int,
-    device: torch.device,
+    checkpoint: Checkpoint, data: IDData, train: Features, test: Features, *, id_scores: Mapping[str, Tensor], k: int
 ) -> Path | None:
     """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
 
     Args:
         train, test: features of the ID set: those of the training set are compared with, and scores of the test set
             give the threshold.
+        id_scores: scores of the test set, by name. The method's usual one, or else the first, is the detector's.
+        k: neighbour of the KNN score.
     """
-    reference = make_reference(
-        scorer_of(checkpoint, score, k),
+    usual = checkpoint.method.score
+    reference = _reference(
+        checkpoint,
         train,
         test,
+        score=usual if usual in id_scores else next(iter(id_scores)),
+        k=k,
+        id_scores=id_scores,
         source=f"{data.name} test" if data.name != "folder" else "the ID test set",
         class_names=data.class_names,
-        mean=data.mean,
-        std=data.std,
-        size=data.size,
-        checkpoint_sha256=checkpoint.sha256,
-        device=device,
+        wanted=InputFormat(data.size, data.mean, data.std),
     )
     place = reference_path(checkpoint.path)
     try:
@@ -76,10 +83,39 @@ def keep_reference(
     return place
 
 
+def _reference(
+    checkpoint: Checkpoint,
+    train: Features,
+    held_out: Features,
+    *,
+    score: str,
+    k: int,
+    id_scores: Mapping[str, Tensor],
+    source: str,
+    class_names: Sequence[str],
+    wanted: InputFormat,
+) -> Reference:
+    return Reference(
+        score=score,
+        k=k,
+        bank=train.outputs["penultimate"],
+        bank_labels=train.labels,
+        held_out=held_out.outputs["penultimate"],
+        source=source,
+        class_names=tuple(class_names),
+        mean=tuple(wanted.mean),
+        std=tuple(wanted.std),
+        size=wanted.size,
+        checkpoint_sha256=checkpoint.sha256,
+        id_scores=id_scores,
+    )
+
+
 def fit_reference(
     checkpoint: Checkpoint,
     folder: Path,
     *,
+    score: str | None = None,
     k: int,
     seed: int,
     device: torch.device,
@@ -92,18 +128,17 @@ def fit_reference(
 
     Where the folder has one folder for each class of the checkpoint, the fifth is one of each class.
 
+    Args:
+        score: None for the usual one of the checkpoint's method.
     Returns:
-        the statistics, and notes for the user.
+        the statistics with the scores of the fifth, and notes for the user.
     Raises:
-        UserError: no images, or fewer than k + 1.
+        UserError: no images, fewer than k to compare with, or a score that they or the checkpoint can not give.
     """
     wanted = input_format(checkpoint)
     listing = list_images(folder)
-    if len(listing.paths) < k + 1:
-        raise UserError(
-            f"{len(listing.paths)} images are too few to fit a detector with K = {k}.\n"
-            f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
-        )
+    if len(listing.paths) <= k:
+        raise _too_few(len(listing.paths), k, folder)
     # An image that lies in no folder of a class has ".".
     classes = [str(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
     names = _class_names(classes, checkpoint)
@@ -113,6 +148,8 @@ def fit_reference(
     )
     groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
     bank, held_out = split_rows(groups, seed)
+    if len(bank) < k:
+        raise _too_few(len(bank), k, folder)
     features_of = partial(
         extract,
         checkpoint.model.to(device),
@@ -124,19 +161,30 @@ def fit_reference(
         channels_last=channels_last,
         workers=workers,
     )
-    reference = make_reference(
-        scorer_of(checkpoint, checkpoint.method.score, k),
+    score = score or checkpoint.method.score
+    others = images.subset(held_out)
+    found = features_of(others)
+    reference = _reference(
+        checkpoint,
         features_of(images.subset(bank)),
-        features_of(images.subset(held_out)),
+        found,
+        score=score,
+        k=k,
+        id_scores={},
         source=f"the held-out fifth of {folder}",
         class_names=checkpoint.class_names or names,
-        mean=wanted.mean,
-        std=wanted.std,
-        size=wanted.size,
-        checkpoint_sha256=checkpoint.sha256,
-        device=device,
+        wanted=wanted,
     )
-    return reference, images.notes
+    _, fitted = fitted_score(checkpoint, reference, score, device)
+    outputs = {name: values.to(device) for name, values in found.outputs.items()}
+    return replace(reference, id_scores={score: fitted(outputs, others).detach().cpu()}), images.notes
+
+
+def _too_few(count: int, k: int, folder: Path) -> UserError:
+    return UserError(
+        f"{count} images are too few to fit a detector with K = {k}.\n"
+        f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
+    )
 
 
 def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from utils.errors import UserError, one_line
+from utils.errors import UserError
 from utils.evaluation.bootstrap import bootstrap_metrics
 from utils.evaluation.features import Features
 from utils.evaluation.knn_search import knn_search
@@ -23,7 +22,6 @@ from utils.evaluation.metrics import (
     recall_threshold,
     separability_degrees,
 )
-from utils.evaluation.neighbours import sweep_k
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_means
@@ -37,7 +35,6 @@ class ScoreResult:
 
     Attributes:
         name: as in the registry.    shown: as tables name it, with its settings.
-        k: K of the KNN score; None for others.
         id_scores, ood_scores: larger = more ID.
         threshold: the ID score that 95 % of ID test reaches.
         probability: whether the sigmoid of the score is what its authors show.
@@ -47,7 +44,6 @@ class ScoreResult:
 
     name: str
     shown: str
-    k: int | None
     id_scores: np.ndarray
     ood_scores: dict[str, np.ndarray]
     threshold: float
@@ -80,7 +76,6 @@ class Evaluation:
         angles: ID_TEST and each OOD set -> (N,) degrees to the nearest class mean.
         test: outputs of the network for ID test, with labels.    knn_classes: (N,) classes by KNN.
         features: ID_TEST and each OOD set -> (N, D) unit rows.
-        k: of the KNN score.    sweep: other K -> OOD set -> metrics of the KNN score.
     """
 
     results: tuple[ScoreResult, ...]
@@ -91,8 +86,6 @@ class Evaluation:
     test: Features
     knn_classes: Tensor
     features: dict[str, Tensor]
-    k: int
-    sweep: dict[int, dict[str, dict[str, float]]]
 
 
 def normalised_space(
@@ -121,7 +114,6 @@ def evaluate(
     positive: str = "ID",
     resamples: int = 0,
     seed: int = 0,
-    sweep: Sequence[int] = (),
 ) -> Evaluation:
     """Fit scores to ID train, and apply them to ID test and the OOD sets.
 
@@ -132,7 +124,6 @@ def evaluate(
         images: ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
         positive: "ID" or "OOD", see `ood_metrics`.
         resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
-        sweep: other K for which the KNN score is to be judged, from one search.
     Raises:
         UserError: K is larger than the training set, or a score cannot be fitted to these features.
     """
@@ -143,16 +134,15 @@ def evaluate(
     train = _on_device(train, given.device)
     sets = {ID_TEST: test, **ood}
     results = []
-    for score in tqdm(scores, desc="scores", leave=False, disable=None):
-        fitted = _fitted(score, train, given)
+    for score in scores:
+        fitted = score.fit(train, given)
         known = {ID_TEST: nearest.scores[:, 0].cpu().numpy()} if score.name == "knn" else {}
         found = known | {
             name: _scores(fitted, features, given, (images or {}).get(name))
             for name, features in sets.items()
             if name not in known
         }
-        k = given.k if score.name == "knn" else None
-        results.append(_result(score.name, k, fitted, found, positive, resamples, seed))
+        results.append(_result(score, given.k, found, positive, resamples, seed))
     return Evaluation(
         results=tuple(results),
         id_accuracy=_id_accuracy(test, knn_classes, given),
@@ -164,16 +154,7 @@ def evaluate(
         test=test,
         knn_classes=knn_classes,
         features={name: rows.cpu() for name, rows in space.features.items()},
-        k=given.k,
-        sweep=_sweep(space, sweep, positive),
     )
-
-
-def _sweep(space: Space, ks: Sequence[int], positive: str) -> dict[int, dict[str, dict[str, float]]]:
-    if not ks:
-        return {}
-    others = {name: rows for name, rows in space.features.items() if name != ID_TEST}
-    return sweep_k(space.bank, space.features[ID_TEST], others, ks, positive=positive)
 
 
 def unit_penultimate(features: Features, name: str, device: torch.device | str) -> Tensor:
@@ -193,45 +174,31 @@ def _on_device(features: Features, device: torch.device) -> Features:
     return Features(outputs, None if features.labels is None else features.labels.to(device))
 
 
-def _fitted(score: Score, train: Features, given: Ingredients) -> FittedScore:
-    try:
-        return score.fit(train, given)
-    except (ValueError, torch.linalg.LinAlgError) as error:
-        raise UserError(
-            f"--score {score.name} can not be fitted to the features of ID train: {one_line(error)}"
-        ) from error
-
-
 def _scores(fitted: FittedScore, features: Features, given: Ingredients, images: Any) -> np.ndarray:
-    return fitted.score(_on_device(features, given.device).outputs, images).cpu().numpy()
+    return fitted(_on_device(features, given.device).outputs, images).cpu().numpy()
 
 
 def _result(
-    name: str,
-    k: int | None,
-    fitted: FittedScore,
-    found: dict[str, np.ndarray],
-    positive: str,
-    resamples: int,
-    seed: int,
+    score: Score, k: int, found: dict[str, np.ndarray], positive: str, resamples: int, seed: int
 ) -> ScoreResult:
     for images, scores in found.items():
         broken = int((~np.isfinite(scores)).sum())
         if broken:
-            raise UserError(f"--score {name} gives no finite number for {broken:,} of {len(scores):,} of {images}")
+            raise UserError(
+                f"--score {score.name} gives no finite number for {broken:,} of {len(scores):,} of {images}"
+            )
     id_scores = found[ID_TEST]
     ood_scores = {images: scores for images, scores in found.items() if images != ID_TEST}
     samples = None
     if resamples:
         samples = bootstrap_metrics(id_scores, ood_scores, resamples=resamples, seed=seed, positive=positive)
     return ScoreResult(
-        name=name,
-        shown=fitted.shown,
-        k=k,
+        name=score.name,
+        shown=score.shown.format(k=k),
         id_scores=id_scores,
         ood_scores=ood_scores,
         threshold=recall_threshold(id_scores),
-        probability=fitted.probability,
+        probability=score.probability,
         ood_metrics={
             images: ood_metrics(id_scores, scores, positive=positive) for images, scores in ood_scores.items()
         },

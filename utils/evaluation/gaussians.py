@@ -1,43 +1,22 @@
-"""Scores by Gaussians fitted to ID training features: Mahalanobis distances and SSD. Larger = more in-distribution."""
+"""Scores by Gaussians fitted to ID training features: Mahalanobis distances and SSD. Larger = more in-distribution.
 
-from dataclasses import dataclass
+Each fit takes penultimate features (N, D) of ID train and gives the score as a function: (M, D) -> (M,), in float64.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Share of the mean variance that is added to the diagonal, so that directions without variance do not break Cholesky.
-RIDGE = 1e-6
 QUERY_BLOCK = 8192
+FeatureScore = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Gaussians:
-    """C Gaussians with one covariance, in coordinates in which it is the identity: x -> (x - shift) @ whitening.
+def fit_mahalanobis(features: Tensor, labels: Tensor, num_classes: int, *, unit: bool = False) -> FeatureScore:
+    """Minus the squared Mahalanobis distance to the nearest class mean under the tied within-class covariance.
 
-    shift: (D,).    whitening: (D, R).    means: (C, R) in the new coordinates. All float64.
-    unit: features are L2-normalised first.
-    """
-
-    shift: Tensor
-    whitening: Tensor
-    means: Tensor
-    unit: bool
-
-    @torch.no_grad()
-    def score(self, features: Tensor) -> Tensor:
-        """Minus the squared Mahalanobis distance of features (N, D) to the nearest mean: (N,) float64."""
-        scores = []
-        for rows in features.split(QUERY_BLOCK):
-            white = (_prepared(rows, self.unit) - self.shift) @ self.whitening
-            # From differences: the expanded square would lose digits where features lie close to their mean.
-            nearest = torch.stack([(white - mean).square().sum(1) for mean in self.means]).amin(0)
-            scores.append(-nearest)
-        return torch.cat(scores)
-
-
-def fit_mahalanobis(features: Tensor, labels: Tensor, num_classes: int, *, unit: bool = False) -> Gaussians:
-    """Class means and the tied within-class covariance (Lee et al. 2018, eq. 1), in float64 with a ridge and Cholesky.
+    Lee et al. 2018, eq. 1. Variances are taken to be at least what float64 can tell from none beside the largest one.
 
     Args:
         features: (N, D) penultimate features of ID train.    labels: (N,) in 0..C-1.
@@ -47,35 +26,59 @@ def fit_mahalanobis(features: Tensor, labels: Tensor, num_classes: int, *, unit:
     """
     features = _prepared(features, unit)
     means = _class_means(features, labels, num_classes)
-    residuals = features - means[labels]
-    whitening = _whitening_by_cholesky(residuals.T @ residuals / len(features))
-    shift = features.mean(0)
-    return Gaussians(shift, whitening, (means - shift) @ whitening, unit)
+    return _nearest(means, _whitening((features - means[labels]).T.cov(correction=0)), unit)
 
 
-def fit_official_mahalanobis(features: Tensor, labels: Tensor, num_classes: int) -> Gaussians:
+def fit_relative_mahalanobis(features: Tensor, labels: Tensor, num_classes: int, *, unit: bool = False) -> FeatureScore:
+    """`fit_mahalanobis` less the same for one Gaussian around the mean of all features (RMD, Ren et al. 2021).
+
+    Arguments and errors as there; with `unit` it is the relative form of Mahalanobis++.
+    """
+    of_classes = fit_mahalanobis(features, labels, num_classes, unit=unit)
+    of_all = fit_mahalanobis(features, torch.zeros_like(labels), 1, unit=unit)
+    return lambda queries: of_classes(queries) - of_all(queries)
+
+
+def fit_official_mahalanobis(features: Tensor, labels: Tensor, num_classes: int) -> FeatureScore:
     """Mahalanobis as the official CIDER code has it: class means, but the covariance of all features around one mean.
 
-    On L2-normalised features, with a pseudo-inverse. What separates classes counts as noise here, which makes it a weak
-    score; `fit_mahalanobis` is the one of the paper that it is named after. Arguments and errors as there.
+    On L2-normalised features, with a pseudo-inverse. What separates classes counts as noise here, unlike in the paper
+    that it is named after. That makes it no weak score: on one network (CIDER, CIFAR-10, ResNet-18, 100 epochs) it beat
+    KNN on 7 of 8 OOD sets, as SSD and Mahalanobis++ did; the weak one was Mahalanobis on features that are not
+    normalised. Arguments and errors as in `fit_mahalanobis`.
     """
     features = _prepared(features, True)
     means = _class_means(features, labels, num_classes)
-    shift = features.mean(0)
-    whitening = _whitening_by_pseudo_inverse((features - shift).T.cov(correction=0))
-    return Gaussians(shift, whitening, (means - shift) @ whitening, unit=True)
+    return _nearest(means, _whitening(features.T.cov(correction=0), drop=True), True)
 
 
-def fit_ssd(features: Tensor) -> Gaussians:
+def fit_ssd(features: Tensor) -> FeatureScore:
     """SSD (Sehwag et al. 2021) with one cluster: L2-normalise, z-score by the training set, one Gaussian.
 
     Args:
         features: (N, D) penultimate features of ID train; labels are not needed.
     """
     features = _prepared(features, True)
-    shift, std = features.mean(0), features.std(0, correction=0) + 1e-10
-    whitening = _whitening_by_pseudo_inverse(((features - shift) / std).T.cov(correction=0)) / std[:, None]
-    return Gaussians(shift, whitening, whitening.new_zeros(1, whitening.shape[1]), unit=True)
+    mean, std = features.mean(0), features.std(0, correction=0) + 1e-10
+    whitening = _whitening(((features - mean) / std).T.cov(correction=0), drop=True)
+    return _nearest(mean[None], whitening / std[:, None], True)
+
+
+def _nearest(means: Tensor, whitening: Tensor, unit: bool) -> FeatureScore:
+    """Minus the squared distance to the nearest mean (C, D), in coordinates where the covariance is the identity."""
+    shift = means.mean(0)
+    white_means = (means - shift) @ whitening
+
+    @torch.no_grad()
+    def score(features: Tensor) -> Tensor:
+        scores = []
+        for rows in features.split(QUERY_BLOCK):
+            white = (_prepared(rows, unit) - shift) @ whitening
+            # From differences: the expanded square would lose digits where features lie close to their mean.
+            scores.append(-torch.stack([(white - mean).square().sum(1) for mean in white_means]).amin(0))
+        return torch.cat(scores)
+
+    return score
 
 
 def _prepared(features: Tensor, unit: bool) -> Tensor:
@@ -90,17 +93,16 @@ def _class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     return sums / counts[:, None]
 
 
-def _whitening_by_cholesky(covariance: Tensor) -> Tensor:
-    """(D, D) W with W W^T = inverse of the covariance with a ridge."""
-    # A network that maps everything to one point has no variance at all.
-    ridge = (RIDGE * covariance.diagonal().mean()).clamp_min(torch.finfo(covariance.dtype).tiny)
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    root = torch.linalg.cholesky(covariance + ridge * identity)
-    return torch.linalg.solve_triangular(root, identity, upper=False).T
+def _whitening(covariance: Tensor, *, drop: bool = False) -> Tensor:
+    """(D, R) W with W W^T = inverse of the covariance, in whose eigenvalues float64 has an error of this `rounding`.
 
-
-def _whitening_by_pseudo_inverse(covariance: Tensor) -> Tensor:
-    """(D, R) W with W W^T = pseudo-inverse of the covariance, R its rank."""
+    Directions of less variance are dropped, as by a pseudo-inverse, or taken to have that much.
+    """
     values, vectors = torch.linalg.eigh(covariance)
-    kept = values > values.amax() * len(values) * torch.finfo(values.dtype).eps
-    return vectors[:, kept] / values[kept].sqrt()
+    # A network that maps everything to one point has no variance at all.
+    finest = torch.finfo(values.dtype)
+    rounding = (values.amax() * len(values) * finest.eps).clamp_min(finest.tiny)
+    if drop:
+        kept = values > rounding
+        values, vectors = values[kept], vectors[:, kept]
+    return vectors / values.clamp_min(rounding).sqrt()

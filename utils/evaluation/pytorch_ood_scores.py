@@ -55,35 +55,38 @@ def _in_blocks(predict: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return torch.cat([-predict(block).detach() for block in rows.split(ROWS)])
 
 
+def _labels(train: Features) -> Tensor:
+    # The library leaves out what is labelled below 0; detectors that need the classes as such say so.
+    rows = train.outputs["penultimate"]
+    return rows.new_zeros(len(rows), dtype=torch.int64) if train.labels is None else train.labels
+
+
 def _on_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
     detector = _detector(name)(model=None).to(given.device)
-    detector.fit_logits(train.outputs["logits"], train.labels)
-    return FittedScore(name, lambda outputs, images: _in_blocks(detector.predict_logits, outputs["logits"]))
+    detector.fit_logits(train.outputs["logits"], _labels(train))
+    return lambda outputs, images: _in_blocks(detector.predict_logits, outputs["logits"])
 
 
 def _on_features(
     name: str, train: Features, given: Ingredients, *, settings: Callable[[Features, Ingredients], dict[str, Any]]
 ) -> FittedScore:
     detector = _detector(name)(encoder=None, **settings(train, given))
-    detector.fit_features(train.outputs["penultimate"], train.labels)
-    return FittedScore(name, lambda outputs, images: _in_blocks(detector.predict_features, outputs["penultimate"]))
+    detector.fit_features(train.outputs["penultimate"], _labels(train))
+    return lambda outputs, images: _in_blocks(detector.predict_features, outputs["penultimate"])
 
 
 def _on_maps(name: str, train: Features, given: Ingredients) -> FittedScore:
     """Detectors that shape a feature map (N, D, H, W) and go on with the rest of the network: here with H = W = 1."""
     detector = _detector(name)(backbone=None, head=nn.Sequential(nn.Flatten(), _classifier(given)))
     if detector.requires_fit:
-        detector.fit_feature_maps(train.outputs["penultimate"][..., None, None], train.labels)
-    return FittedScore(
-        name,
-        lambda outputs, images: _in_blocks(detector.predict_feature_maps, outputs["penultimate"][..., None, None]),
-    )
+        detector.fit_feature_maps(train.outputs["penultimate"][..., None, None], _labels(train))
+    return lambda outputs, images: _in_blocks(detector.predict_feature_maps, outputs["penultimate"][..., None, None])
 
 
 def _by_weight_gradients(name: str, train: Features, given: Ingredients) -> FittedScore:
     """Gradients of the classifier's weight alone, as in the papers: the network before it is not needed."""
     detector = _detector(name)(_classifier(given), param_filter=lambda parameter: parameter == "weight")
-    return FittedScore(name, lambda outputs, images: _in_blocks(detector.predict, outputs["penultimate"]))
+    return lambda outputs, images: _in_blocks(detector.predict, outputs["penultimate"])
 
 
 def _by_image_gradients(name: str, train: Features, given: Ingredients) -> FittedScore:
@@ -95,7 +98,7 @@ def _by_image_gradients(name: str, train: Features, given: Ingredients) -> Fitte
         batches = images.batches(IMAGES, given.device, network.workers)
         return torch.cat([-detector.predict(normalised(batch)) for batch in batches])
 
-    return FittedScore(name, score)
+    return score
 
 
 def _classifier(given: Ingredients) -> nn.Linear:
@@ -147,7 +150,6 @@ CLASSES = {
     "fdbd": "fDBD",
     "nci": "NCI",
     "pnml": "PNML",
-    "rmd": "RMD",
     "gmm": "GMM",
 }
 _FITS = {
@@ -156,12 +158,16 @@ _FITS = {
     **dict.fromkeys(("gradnorm", "graduncertainty"), _by_weight_gradients),
     "odin": _by_image_gradients,
     **dict.fromkeys(("lts", "she", "nnguide", "fdbd", "nci", "pnml"), partial(_on_features, settings=_head)),
-    **dict.fromkeys(("rmd", "gmm"), partial(_on_features, settings=_nothing)),
+    "gmm": partial(_on_features, settings=_nothing),
     "dice": partial(_on_features, settings=_dice),
     "vim": partial(_on_features, settings=_vim),
 }
-_OTHER_NEEDS = {"rmd": (), "gmm": (), "odin": ("classifier", "images")}
+_OTHER_NEEDS = {
+    **dict.fromkeys(("openmax", "temperature-scaling", "she"), ("classifier", "labels")),
+    "gmm": ("labels",),
+    "odin": ("classifier", "images"),
+}
 PYTORCH_OOD_SCORES = tuple(
-    Score(name, _OTHER_NEEDS.get(name, ("classifier",)), partial(_paper, name), partial(_FITS[name], name))
+    Score(name, name, partial(_paper, name), partial(_FITS[name], name), _OTHER_NEEDS.get(name, ("classifier",)))
     for name in CLASSES
 )

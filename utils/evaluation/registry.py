@@ -1,11 +1,149 @@
-"""All scores by name. A new score is one entry in own_scores.py; a detector of pytorch-ood is one line there."""
+"""All scores by name. A new score is its formula and one entry here; a detector of pytorch-ood is one line there."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from utils.errors import UserError
-from utils.evaluation.logit_scores import UNTRAINED_ENERGY
-from utils.evaluation.own_scores import OWN_SCORES
+from utils.evaluation.features import Features
+from utils.evaluation.gaussians import (
+    fit_mahalanobis,
+    fit_official_mahalanobis,
+    fit_relative_mahalanobis,
+    fit_ssd,
+)
+from utils.evaluation.knn_search import Bank
 from utils.evaluation.pytorch_ood_scores import NOT_OFFERED, PYTORCH_OOD_SCORES
-from utils.evaluation.score_parts import NEEDS, Ingredients, Score
+from utils.evaluation.score_parts import NEEDS, FittedScore, Ingredients, Score
+from utils.evaluation.scores import (
+    discrepancy_score,
+    energy_score,
+    logistic_score,
+    msp_score,
+    prototype_score,
+    weighted_energy_score,
+)
 
+# Why a checkpoint of VOS may lack what VOS trains.
+UNTRAINED_ENERGY = (
+    "it was saved before the first virtual outlier, which trains them (--start_epoch), "
+    "or comes from code that does not save them"
+)
+
+
+def _knn(train: Features, given: Ingredients) -> FittedScore:
+    bank = Bank(F.normalize(train.outputs["penultimate"], dim=1))
+    return lambda outputs, images: bank.search(F.normalize(outputs["penultimate"], dim=1), (given.k,)).scores[:, 0]
+
+
+def _prototype(train: Features, given: Ingredients) -> FittedScore:
+    return lambda outputs, images: prototype_score(outputs["embedding"], given.prototypes)
+
+
+def _ssd(train: Features, given: Ingredients) -> FittedScore:
+    score = fit_ssd(train.outputs["penultimate"])
+    return lambda outputs, images: score(outputs["penultimate"])
+
+
+def _of_classes(fit: Callable[..., Callable[[Tensor], Tensor]], train: Features, given: Ingredients) -> FittedScore:
+    """`fit`: features (N, D) of ID train, labels, C -> a function of features."""
+    score = fit(train.outputs["penultimate"], train.labels, given.num_classes)
+    return lambda outputs, images: score(outputs["penultimate"])
+
+
+def _of_logits(score: Callable[[Tensor], Tensor], train: Features, given: Ingredients) -> FittedScore:
+    return lambda outputs, images: score(outputs["logits"])
+
+
+def _sigmoid_energy(train: Features, given: Ingredients) -> FittedScore:
+    energy = given.model.energy.detach().to(given.device)
+    return lambda outputs, images: weighted_energy_score(outputs["logits"], energy)
+
+
+def _logistic(train: Features, given: Ingredients) -> FittedScore:
+    energy, trained = given.model.energy.detach().to(given.device), given.model.logistic
+    logistic = nn.Linear(1, 2).requires_grad_(False)
+    logistic.load_state_dict(trained.state_dict())
+    logistic.to(given.device)
+    return lambda outputs, images: logistic_score(outputs["logits"], energy, logistic)
+
+
+def _discrepancy(train: Features, given: Ingredients) -> FittedScore:
+    return lambda outputs, images: discrepancy_score(outputs["logits"], outputs["logits2"])
+
+
+_LEE = "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks (NeurIPS 2018)"
+_MUELLER = "Mahalanobis++: Improving OOD Detection via Feature Normalization (ICML 2025)"
+_REN = "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection (2021)"
+_VOS = "VOS: Learning What You Don't Know by Virtual Outlier Synthesis (ICLR 2022)"
+
+OWN_SCORES = (
+    Score("knn", "KNN (K={k})", "Out-of-Distribution Detection with Deep Nearest Neighbors (ICML 2022)", _knn),
+    Score("maha", "Mahalanobis", _LEE, partial(_of_classes, fit_mahalanobis), needs=("labels",)),
+    Score(
+        "maha++",
+        "Mahalanobis++",
+        _MUELLER,
+        partial(_of_classes, partial(fit_mahalanobis, unit=True)),
+        needs=("labels",),
+    ),
+    Score(
+        "maha-official",
+        "Mahalanobis (official code)",
+        "none: what the official CIDER code computes (covariance not within classes)",
+        partial(_of_classes, fit_official_mahalanobis),
+        needs=("labels",),
+    ),
+    Score("rmd", "RMD", _REN, partial(_of_classes, fit_relative_mahalanobis), needs=("labels",)),
+    Score(
+        "rmd++",
+        "RMD++",
+        _MUELLER,
+        partial(_of_classes, partial(fit_relative_mahalanobis, unit=True)),
+        needs=("labels",),
+    ),
+    Score("ssd", "SSD", "SSD: A Unified Framework for Self-Supervised Outlier Detection (ICLR 2021)", _ssd),
+    Score(
+        "prototype",
+        "prototype",
+        "none: largest cosine to a prototype of CIDER (ICLR 2023)",
+        _prototype,
+        needs=("prototypes",),
+    ),
+    Score(
+        "energy",
+        "energy",
+        "Energy-based Out-of-distribution Detection (NeurIPS 2020)",
+        partial(_of_logits, energy_score),
+        needs=("classifier",),
+    ),
+    Score(
+        "msp",
+        "MSP",
+        "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (ICLR 2017)",
+        partial(_of_logits, msp_score),
+        needs=("classifier",),
+        probability=True,
+    ),
+    Score(
+        "sigmoid-energy",
+        "sigmoid of the weighted energy",
+        _VOS,
+        _sigmoid_energy,
+        needs=("classifier", "energy weights"),
+        probability=True,
+    ),
+    Score("logistic", "logistic head", _VOS, _logistic, needs=("classifier", "energy weights"), probability=True),
+    Score(
+        "discrepancy",
+        "discrepancy",
+        "Unsupervised Out-of-Distribution Detection by Maximum Classifier Discrepancy (ICCV 2019)",
+        _discrepancy,
+        needs=("classifier", "two heads"),
+    ),
+)
 SCORES: dict[str, Score] = {score.name: score for score in (*OWN_SCORES, *PYTORCH_OOD_SCORES)}
 
 
@@ -27,6 +165,8 @@ def refusal(name: str, given: Ingredients, method: str) -> str | None:
     missing = [need for need in SCORES[name].needs if not given.has(need)]
     if not missing:
         return None
+    if missing[0] == "labels":
+        return f"needs {NEEDS['labels']}, which nobody has said"
     reason = f"needs {NEEDS[missing[0]]}, which this {method} checkpoint does not have"
     if missing[0] == "classifier":
         reason += f": {method} leaves fc as it was drawn"
@@ -57,7 +197,10 @@ def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[li
 
 def listing() -> str:
     """Every score with what it needs and its paper, as --list-scores prints it."""
-    lines = [(name, " + ".join(("features", *score.needs)), score.paper()) for name, score in SCORES.items()]
+    lines = [
+        (name, " + ".join(("features", *score.needs)), score.paper if isinstance(score.paper, str) else score.paper())
+        for name, score in SCORES.items()
+    ]
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
     head = ("score".ljust(widths[0]), "needs".ljust(widths[1]), "paper")
     body = ["   ".join(head)]

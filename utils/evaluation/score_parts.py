@@ -1,4 +1,4 @@
-"""What a score is made of: its record, what it needs of a checkpoint, and what comes of fitting it to ID train."""
+"""What a score is: fit(features of ID train) -> score(features), with what it needs of a checkpoint and its paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError, one_line
 from utils.evaluation.features import Features
 
 # What a score may need beside the penultimate features, which every checkpoint gives.
 NEEDS = {
+    "labels": "the classes of the ID images",
     "classifier": "a trained classifier on the penultimate features",
     "prototypes": "prototypes, and the projection head that they live behind",
     "energy weights": "the energy weights and logistic head that VOS trains",
     "two heads": "two classifiers on the same features, which MCD trains",
     "images": "the images, for gradients through the network",
 }
+# Outputs of the network for a set (on the device of the ingredients), and that utils.data.images.ImageSet -> (N,),
+# larger = more ID.
+FittedScore = Callable[[dict[str, Tensor], Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Ingredients:
         prototypes: (C, feat_dim) of the head's space.
         model: the network, for what VOS and MCD train beside its classifier.
         network: for scores that need gradients through it.
+        labels: whether the classes of ID train are known.
     """
 
     num_classes: int
@@ -48,10 +55,37 @@ class Ingredients:
     prototypes: Tensor | None = None
     model: nn.Module | None = None
     network: Network | None = None
+    labels: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        k: int,
+        device: torch.device,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        workers: int = 0,
+        labels: bool = True,
+    ) -> "Ingredients":
+        """What this checkpoint gives; the classifier only where its method trains it."""
+        model = checkpoint.model
+        return cls(
+            num_classes=model.config["num_classes"],
+            k=k,
+            device=device,
+            classifier=model.fc if checkpoint.method.trains_classifier else None,
+            prototypes=checkpoint.prototypes,
+            model=model,
+            network=Network(getattr(model, "logits", model), mean, std, workers),
+            labels=labels,
+        )
 
     def has(self, need: str) -> bool:
         """Whether a need of NEEDS is met."""
         given = {
+            "labels": self.labels or None,
             "classifier": self.classifier,
             "prototypes": self.prototypes,
             "energy weights": getattr(self.model, "energy", None),
@@ -62,34 +96,39 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
-class FittedScore:
-    """A score that is ready for use.
-
-    Attributes:
-        shown: as tables name it, with its settings.
-        score: outputs of the network for a set (on the device), and that utils.data.images.ImageSet -> (N,),
-            larger = more ID.
-        probability: whether the sigmoid of the score is what its authors show and threshold. A probability close to 1
-            has no digits left, so ranking and metrics use the number before the sigmoid.
-    """
-
-    shown: str
-    score: Callable[[dict[str, Tensor], Any], Tensor]
-    probability: bool = False
-
-
-@dataclass(frozen=True)
 class Score:
     """A score by name.
 
     Attributes:
-        needs: names of NEEDS.
-        paper: where it was introduced; a function, since the library that knows may be slow to load.
-        fit: ID training features (outputs on the device, with labels) and ingredients -> FittedScore.
+        shown: as tables name it; {k} stands for the neighbour of the KNN score.
+        paper: where it was introduced; a function where the library that knows is slow to load.
+        fit_to: ID training features (outputs on the device, with labels) and ingredients -> the score as a function.
             Raises ValueError where these features do not allow it.
+        needs: names of NEEDS.
+        probability: whether the sigmoid of the score is what its authors show and threshold. A probability close to 1
+            has no digits left, so ranking and metrics use the number before the sigmoid.
     """
 
     name: str
-    needs: tuple[str, ...]
-    paper: Callable[[], str]
-    fit: Callable[[Features, Ingredients], FittedScore]
+    shown: str
+    paper: str | Callable[[], str]
+    fit_to: Callable[[Features, Ingredients], FittedScore]
+    needs: tuple[str, ...] = ()
+    probability: bool = False
+
+    def fit(self, train: Features, given: Ingredients) -> FittedScore:
+        """The score as a function, once fitted to ID train.
+
+        Raises:
+            UserError: it can not be fitted to these features.
+        """
+        try:
+            return self.fit_to(train, given)
+        except (ValueError, torch.linalg.LinAlgError) as error:
+            raise UserError(
+                f"--score {self.name} can not be fitted to the features of ID train: {one_line(error)}"
+            ) from error
+
+    def display(self, scores: Tensor) -> Tensor:
+        """What is shown of single images, and what a threshold of the user is compared with."""
+        return scores.double().sigmoid() if self.probability else scores

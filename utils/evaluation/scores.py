@@ -1,13 +1,14 @@
-"""Scores on features: larger = more in-distribution, everywhere."""
+"""Scores on features and logits: larger = more in-distribution, everywhere."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.evaluation.arrays import ArrayLike, to_tensor
 from utils.evaluation.knn_search import knn_search
+from utils.losses import log_weighted_sum_exp
 
 
 def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
@@ -50,6 +51,28 @@ def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
         raise ValueError(f"logits of both heads must be (N, C), not {tuple(first.shape)} and {tuple(second.shape)}")
     first, second = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (first, second))
     return -(first.softmax(dim=1) - second.softmax(dim=1)).abs().sum(dim=1)
+
+
+def energy_score(logits: Tensor) -> Tensor:
+    """Minus the energy, log sum_k exp f_k (Liu et al. 2020): the test score of the VOS paper. (N, C) -> (N,)"""
+    return logits.logsumexp(dim=1)
+
+
+def msp_score(logits: Tensor) -> Tensor:
+    """Logit of the largest softmax probability (Hendrycks and Gimpel 2017), in whose order it is. (N, C) -> (N,)"""
+    top, *others = logits.double().sort(dim=1, descending=True).values.split([1, logits.shape[1] - 1], dim=1)
+    return (top[:, 0] - others[0].logsumexp(dim=1)).float()  # log p - log(1 - p)
+
+
+def weighted_energy_score(logits: Tensor, energy: Tensor) -> Tensor:
+    """Log-odds of ID in VOS's tutorial, log sum_k relu(w_k) exp f_k. (N, C), energy weights (C,) -> (N,)"""
+    return log_weighted_sum_exp(logits, energy)
+
+
+def logistic_score(logits: Tensor, energy: Tensor, logistic: nn.Linear) -> Tensor:
+    """Log-odds of ID by VOS's learned head on the weighted energy. (N, C), energy weights (C,) -> (N,)"""
+    outputs = logistic(log_weighted_sum_exp(logits, energy)[:, None])  # N x 2: outlier, ID
+    return outputs[:, 1] - outputs[:, 0]
 
 
 def majority_vote(labels: ArrayLike, indices: ArrayLike) -> Tensor:

@@ -7,19 +7,18 @@ from typing import Any
 
 from utils import checkpoint
 from utils.errors import UserError, one_line
-from utils.training.key_arguments import key_arguments
 from utils.training.run_folder import RunFolder
 
 STATE_ENTRIES = frozenset("epoch batch finished args modules optimizer scaler random meter logs".split())
 
 
-def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
+def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state to go on from, or None for a new run.
 
     Args:
         resume: "auto" takes the folder's last.pt, or previous.pt where that is damaged; "none" begins anew; anything
             else is the path of a state, which must exist.
-        args: arguments of this run; those that make the run must be the saved ones.
+        key_arguments: those that make this run what it is; the saved ones must be the same.
     Raises:
         UserError: missing or damaged state, or a state of another run (the differences are listed).
     """
@@ -28,11 +27,12 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
     state = _auto_state(folder) if resume == "auto" else _load(Path(resume))
     if state is None:
         return None
-    saved, given = _stated(state["args"]), _stated(args)
+    saved = state["args"]
     differences = [
-        f"--{key.replace('_', '-')}: {saved.get(key)} in the saved state, {given.get(key)} now"
-        for key in sorted(saved.keys() | given.keys())
-        if saved.get(key) != given.get(key)
+        f"--{name.replace('_', '-')}: {saved.get(name)} in the saved state, {value} now"
+        for name, value in sorted(key_arguments.items())
+        # An older version may not have known a switch that is off.
+        if value != saved.get(name) and (value is not False or saved.get(name) is not None)
     ]
     if differences:
         listed = "\n    ".join(differences)
@@ -41,11 +41,6 @@ def saved_state(folder: RunFolder, resume: str, args: Mapping[str, Any]) -> dict
             "  go on with : the same arguments, another --name or --trial, or --resume none to overwrite it"
         )
     return state
-
-
-def _stated(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that make a run, but for switches that are off: an older version may not have known them."""
-    return {key: value for key, value in key_arguments(args).items() if value is not False}
 
 
 def _load(path: Path) -> dict[str, Any]:

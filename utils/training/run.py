@@ -51,12 +51,13 @@ class TrainRun:
         self.folder = run_folder(args)
         self.data = data or load_data(args)
         # Other images are another run, so their number and classes are compared on resume like arguments.
-        self.plain_args = {
-            **train_options.plain(args),
+        facts = {
             "train_images": len(self.data.train),
             "class_names": list(self.data.class_names),
             **(facts or {}),
         }
+        self.plain_args = {**train_options.recorded(args), **facts}
+        self.key_arguments = {**train_options.key_arguments(args), **facts}
         self.state = distributed.from_main(self._open_folder)
         self.finished = (
             self.state is not None and self.state["finished"] and self.folder.checkpoint(args.epochs).exists()
@@ -66,7 +67,7 @@ class TrainRun:
 
     def _open_folder(self) -> dict[str, Any] | None:
         self.folder.lock()
-        return saved_state(self.folder, self.args.resume, self.plain_args)
+        return saved_state(self.folder, self.args.resume, self.key_arguments)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device of the run, in the memory format of the run."""
@@ -241,7 +242,7 @@ def load_data(args: argparse.Namespace) -> IDData:
         distributed.from_main(lambda: len(load().train))  # one process downloads, then all find it
     data = load()
     if distributed.is_main():
-        for note in data.notes:
+        for note in (*args.notes, *data.notes):
             print(f"note: {note}", file=sys.stderr)
     return data
 

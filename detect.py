@@ -24,6 +24,7 @@ from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, ex
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, one_line, run_script
+from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, unknown_score
 
 # So many images or fewer are listed on the console, too.
@@ -206,6 +207,14 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
         ) from error
 
 
+def warn_of_collapse(detector: Detector) -> None:
+    """Say so where the network does not hold its classes apart."""
+    checkpoint = detector.checkpoint
+    fault = collapse(len(detector.class_names), detector.reference.id_accuracy, checkpoint.prototypes)
+    if fault:
+        print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
+
+
 def main() -> None:
     """Fit where asked for, then score the images and report."""
     args, device = parse_arguments()
@@ -224,6 +233,7 @@ def main() -> None:
         channels_last=args.channels_last,
         batch_size=args.batch_size,
     )
+    warn_of_collapse(detector)
     if args.threshold is None and len(detector.id_scores) < FEW_ID_IMAGES:
         print(
             f"warning: the threshold comes from {len(detector.id_scores)} images only and is a rough one",

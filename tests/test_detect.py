@@ -229,6 +229,25 @@ def test_thresholds_of_the_command_line(evaluated, tmp_path):
     assert counts[0] == 40 and 0 < counts[1] < 40 and counts[2:] == [0, 40]
 
 
+def test_a_collapsed_network_is_said_to_be_one(evaluated, checkpoint, tmp_path):
+    """By its ID accuracy, of an evaluation or of --fit, as by its prototypes."""
+    images = ("--images", tmp_path / "id" / "0")
+    (train, labels), _ = id_digits()
+    for number in range(6):
+        write_png(tmp_path / "id" / str(number), train[labels == number][:10])
+    assert "COLLAPSED" not in run_detect("--ckpt", evaluated[0], *images)[2]
+    place = tmp_path / "bad.npz"
+    save_reference(place, replace(load_reference(reference_path(evaluated[0])), id_accuracy=0.2))
+    found = run_detect("--ckpt", evaluated[0], "--reference", place, *images)
+    assert found[0] == 0 and "COLLAPSED: ID accuracy is 20.0 %, where guessing gives 16.7 %" in found[2]
+    content = torch.load(checkpoint, weights_only=True)
+    content["dis_state_dict"]["prototypes"][:] = content["dis_state_dict"]["prototypes"][:1].clone()
+    save(content, tmp_path / "same.pth.tar")
+    found = run_detect("--ckpt", tmp_path / "same.pth.tar", "--fit", tmp_path / "id", "--K", 3, *images)
+    assert found[0] == 0 and "6 of 6 classes share their prototype" in found[2]
+    assert 0.5 < load_reference(reference_path(tmp_path / "same.pth.tar")).id_accuracy <= 1
+
+
 def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_path):
     (train, labels), _ = id_digits()
     for number in range(6):

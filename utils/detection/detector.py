@@ -45,7 +45,7 @@ class Detector:
     """Scores images with a trained network and the reference statistics of its ID data; made by `load_detector`.
 
     Attributes:
-        reference: the statistics.
+        checkpoint, reference: what it was made of.
         shown: the score, as tables name it.
         id_scores: (N,) scores of ID images that are not in the bank.
         class_names: of the ID classes; numbers where nobody has named them.
@@ -63,7 +63,7 @@ class Detector:
         channels_last: bool = False,
         batch_size: int = 128,
     ) -> None:
-        self.reference = reference
+        self.checkpoint, self.reference = checkpoint, reference
         self.size = reference.size
         count = checkpoint.model.config["num_classes"]
         named = checkpoint.class_names or reference.class_names

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
@@ -19,6 +20,9 @@ from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, one_line
 from utils.evaluation.features import Features, extract
+from utils.evaluation.knn_search import knn_search
+from utils.evaluation.metrics import accuracy
+from utils.evaluation.scores import majority_vote
 
 
 class InputFormat(NamedTuple):
@@ -52,7 +56,14 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
 
 
 def keep_reference(
-    checkpoint: Checkpoint, data: IDData, train: Features, test: Features, *, id_scores: Mapping[str, Tensor], k: int
+    checkpoint: Checkpoint,
+    data: IDData,
+    train: Features,
+    test: Features,
+    *,
+    id_scores: Mapping[str, Tensor],
+    k: int,
+    id_accuracy: float,
 ) -> Path | None:
     """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
 
@@ -61,6 +72,7 @@ def keep_reference(
             give the threshold.
         id_scores: scores of the test set, by name. The method's usual one, or else the first, is the detector's.
         k: neighbour of the KNN score.
+        id_accuracy: of the test set by KNN.
     """
     usual = checkpoint.method.score
     reference = _reference(
@@ -73,6 +85,7 @@ def keep_reference(
         source=f"{data.name} test" if data.name != "folder" else "the ID test set",
         class_names=data.class_names,
         wanted=InputFormat(data.size, data.mean, data.std),
+        id_accuracy=id_accuracy,
     )
     place = reference_path(checkpoint.path)
     try:
@@ -94,6 +107,7 @@ def _reference(
     source: str,
     class_names: Sequence[str],
     wanted: InputFormat,
+    id_accuracy: float | None,
 ) -> Reference:
     return Reference(
         score=score,
@@ -107,6 +121,7 @@ def _reference(
         std=tuple(wanted.std),
         size=wanted.size,
         checkpoint_sha256=checkpoint.sha256,
+        id_accuracy=id_accuracy,
         id_scores=id_scores,
     )
 
@@ -163,10 +178,10 @@ def fit_reference(
     )
     score = score or checkpoint.method.score
     others = images.subset(held_out)
-    found = features_of(others)
+    train, found = features_of(images.subset(bank)), features_of(others)
     reference = _reference(
         checkpoint,
-        features_of(images.subset(bank)),
+        train,
         found,
         score=score,
         k=k,
@@ -174,10 +189,16 @@ def fit_reference(
         source=f"the held-out fifth of {folder}",
         class_names=checkpoint.class_names or names,
         wanted=wanted,
+        id_accuracy=None if images.labels is None else _knn_accuracy(train, found, k),
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
     outputs = {name: values.to(device) for name, values in found.outputs.items()}
     return replace(reference, id_scores={score: fitted(outputs, others).detach().cpu()}), images.notes
+
+
+def _knn_accuracy(train: Features, held_out: Features, k: int) -> float:
+    bank, queries = (F.normalize(each.outputs["penultimate"], dim=1) for each in (train, held_out))
+    return accuracy(majority_vote(train.labels, knn_search(bank, queries, (k,)).indices), held_out.labels)
 
 
 def _too_few(count: int, k: int, folder: Path) -> UserError:

@@ -273,6 +273,23 @@ def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_pa
     assert status == 0 and "10 images" in out
 
 
+def test_class_folders_are_matched_by_name(checkpoint, tmp_path):
+    (train, labels), _ = id_digits()
+    for number in range(3):
+        write_png(tmp_path / "id" / str(number), train[labels == number][:10])
+    content = torch.load(checkpoint, weights_only=True)
+    path = tmp_path / "turned.pth.tar"
+    save(content | {"class_names": list("543210")}, path)
+    fit = ("--ckpt", path, "--fit", tmp_path / "id", "--K", 2)
+    assert run_detect(*fit)[0] == 0
+    assert load_reference(reference_path(path)).bank_labels.bincount().tolist() == [0, 0, 0, 8, 8, 8]
+    assert load_detector(path, device="cpu").class_names == tuple("543210")
+    (tmp_path / "id" / "2").rename(tmp_path / "id" / "two")
+    status, _, err = run_detect(*fit)
+    assert status == 0 and "no classes of the checkpoint (two; it has 5, 4, 3, 2, 1, 0)" in err
+    assert load_reference(reference_path(path)).bank_labels is None
+
+
 def test_official_files_work_with_fit(tmp_path):
     torch.manual_seed(0)
     model = CIDERNet("resnet18", num_classes=3, width=4)

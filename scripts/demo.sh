@@ -19,3 +19,7 @@ set_up "$root/requirements.txt"
 runs=${DEMO_RUNS:-"$root/checkpoints"}
 "$PYTHON" "$root/train_$method.py" --in-dataset digits --device cpu --channels-last --checkpoints "$runs" --name "$name" "$@"
 "$PYTHON" "$root/eval_cider.py" --in-dataset digits --device cpu --checkpoints "$runs" --name "$name"
+# Other settings and methods have no range.
+if [ "$#" -eq 0 ] && [ "$method" = cider ]; then
+    "$PYTHON" "$root/scripts/demo_range.py" "$runs/digits/$name"
+fi

@@ -106,7 +106,8 @@ def main() -> None:
     print(
         f"Written: {args.folder}/classes ({len(CLASSES)} classes of {args.per_class} images) and "
         f"{args.folder}/unknown ({len(UNKNOWN)} kinds)\n"
-        f"Train on it:\n  python train_cider.py --in-dataset folder --id-loc {args.folder}/classes --image-size 32"
+        f"Train on it:\n  python train_cider.py --in-dataset folder --id-loc {args.folder}/classes --image-size 32 "
+        "--width 16 --epochs 40"
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.training_runs import run
 from utils.evaluation.collapse import classes_that_share, collapse, collapse_warning, ways_out
 
 
@@ -57,3 +58,11 @@ def test_the_advice_names_nothing_that_was_set_already():
     assert "--prototype-init simplex" in ways_out({**trained_with, "prototype_init": "class-means"})
     assert "--prototype-init simplex" not in ways_out({**trained_with, "loss": "ce", "prototype_init": "class-means"})
     assert ways_out({}) == ["another --seed", "more --epochs"]  # a file of the official code says nothing
+
+
+def test_a_training_that_ends_with_all_classes_in_one_place_says_so(tmp_path):
+    done = run(tmp_path, "--epochs", "1", "--warmup", "none", "--learning_rate", "1e-6")
+    assert done.status == 0
+    assert "warning: THIS NETWORK HAS COLLAPSED: " in done.err
+    assert "6 of 6 classes share their prototype with another class. Do not rely" in done.err
+    assert "--prototype-init simplex" in done.err  # it began with class means

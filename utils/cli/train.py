@@ -152,12 +152,12 @@ def add_optimisation_options(parser: OptionParser) -> None:
         "-b",
         "--batch-size",
         type=positive_int,
-        help=f"images per step over all GPUs ({PAPER})",
+        help=f"images per step over all GPUs ({PAPER}; for a folder 16 to 128, by its number of images)",
     )
     group.add_argument(
         "--learning_rate",
         type=positive_float,
-        help=f"at the top of the schedule; scale it with the batch ({PAPER})",
+        help=f"at the top of the schedule; scale it with the batch ({PAPER}; for a folder it follows the batch)",
     )
     group.add_argument(
         "--cosine",

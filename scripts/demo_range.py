@@ -1,0 +1,80 @@
+"""Say whether a demo has ended where other runs of it did, on other CPUs, with other threads and seeds.
+
+    python scripts/demo_range.py checkpoints/digits/demo
+
+The other runs stand in results/demo_range.csv, each with its command, threads and instruction set.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.errors import UserError, run_script
+from utils.files import REPOSITORY
+
+MEASURED = REPOSITORY / "results" / "demo_range.csv"
+# One run has one combination of these.
+RUN = ("instructions", "threads", "seed", "cpu")
+Rows = Sequence[Mapping[str, str]]
+
+
+def read_rows() -> list[dict[str, str]]:
+    """The measured rows: one for each run and OOD set, metrics in percent."""
+    with open(MEASURED, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def expected(rows: Rows) -> dict[str, str]:
+    """OOD set -> the range of all runs in words: `FPR95 1.40 to 20.03, AUROC 97.39 to 99.59`."""
+    found = {}
+    for name in dict.fromkeys(row["ood"] for row in rows):
+        fpr95, auroc = (
+            sorted((row[metric] for row in rows if row["ood"] == name), key=float) for metric in ("fpr95", "auroc")
+        )
+        found[name] = f"FPR95 {fpr95[0]} to {fpr95[-1]}, AUROC {auroc[0]} to {auroc[-1]}"
+    return found
+
+
+def verdict(rows: Rows, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """The lines at the end of the demo; figures that are better than those of any run are as good as expected.
+
+    Args:
+        rows: of `read_rows`.    metrics: OOD set -> metric -> a fraction, as in metrics.json.
+    """
+    lines = [
+        f"What {len({tuple(row[key] for key in RUN) for row in rows})} runs came to, over CPUs, threads and seeds:"
+    ]
+    outside = []
+    for name, words in expected(rows).items():
+        fpr95, auroc = (round(100 * metrics[name][metric], 2) for metric in ("fpr95", "auroc"))
+        others = [row for row in rows if row["ood"] == name]
+        if fpr95 > max(float(row["fpr95"]) for row in others) or auroc < min(float(row["auroc"]) for row in others):
+            outside.append(name)
+        lines.append(f"  {name:<15} {words}; this one {fpr95:.2f}, {auroc:.2f}")
+    if outside:
+        return "\n".join(
+            [*lines, f"Worse than any of them: {', '.join(outside)}. It may be chance; try --seed 1, 2, 3."]
+        )
+    return "\n".join([*lines, "This one is as it should be."])
+
+
+def main() -> None:
+    """Print the verdict on the last evaluation of a demo."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder of the demo")
+    run = parser.parse_args().run
+    found = sorted(run.glob("eval_*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(
+            f"no evaluation found.\n  looked for : {run}/eval_*/metrics.json\n  do         : sh scripts/demo.sh"
+        )
+    print(verdict(read_rows(), json.loads(found[-1].read_text(encoding="utf-8"))["ood"]))
+
+
+if __name__ == "__main__":
+    run_script(main)

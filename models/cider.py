@@ -6,17 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.resnet import (
-    BOTTLENECK_ARCHS,
-    CIFAR_BLOCKS,
-    IMAGENET_ARCHS,
-    IMAGENET_LAYER4,
-    CIFARResNet,
-    imagenet_resnet,
-)
+from models.encoders import build_encoder, full_precision
+from models.resnet import BOTTLENECK_ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS, IMAGENET_LAYER4
 
 HEADS = ("mlp", "linear")
-STEMS = ("cifar", "imagenet")
 
 
 class CIDERNet(nn.Module):
@@ -51,13 +44,12 @@ class CIDERNet(nn.Module):
         train_layers: str | None = None,
     ) -> None:
         super().__init__()
-        _check(arch, head, stem, pretrained, width, train_layers)
-        if stem == "cifar":
-            self.encoder = CIFARResNet(arch, width)
-            dim = self.encoder.out_features
-        else:
-            self.encoder = imagenet_resnet(arch, pretrained=pretrained)
-            dim = 2048 if arch in BOTTLENECK_ARCHS else 512
+        for name, given, known in (("architecture", arch, CIFAR_BLOCKS), ("head", head, HEADS)):
+            if given not in known:
+                raise ValueError(f"unknown {name} {given!r}; choose from {', '.join(known)}")
+        if train_layers not in (None, "all"):
+            raise ValueError(f"unknown train_layers {train_layers!r}; choose from None, 'all'")
+        self.encoder, dim = build_encoder(arch, stem=stem, width=width, pretrained=pretrained)
         self.fc = nn.Linear(dim, num_classes)
         if head == "mlp":
             self.head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(inplace=True), nn.Linear(dim, feat_dim))
@@ -85,7 +77,7 @@ class CIDERNet(nn.Module):
 
     def penultimate(self, x: Tensor) -> Tensor:
         """Encoder output (N, D), not normalised."""
-        return _full_precision(self._encode(x))
+        return full_precision(self._encode(x))
 
     def features(self, x: Tensor) -> Tensor:
         """L2-normalised encoder output (N, D): what the paper scores with at test time."""
@@ -93,7 +85,7 @@ class CIDERNet(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Output of the classifier (N, num_classes); chance unless trained with cross-entropy."""
-        return _full_precision(self.fc(self._encode(x)))
+        return full_precision(self.fc(self._encode(x)))
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """All that an evaluation needs, from one forward pass: penultimate (N, D), embedding (unit), logits."""
@@ -104,7 +96,7 @@ class CIDERNet(nn.Module):
         return {
             "penultimate": features,
             "embedding": _unit(self.head(features)),
-            "logits": _full_precision(self.fc(features)),
+            "logits": full_precision(self.fc(features)),
         }
 
     def train(self, mode: bool = True) -> "CIDERNet":
@@ -163,28 +155,5 @@ def _arch_of(state_dict: Mapping[str, Tensor], stem: str) -> str:
     raise ValueError(f"not the weights of a CIDERNet: no ResNet with the {stem} stem has stages of {depths} blocks.")
 
 
-def _check(arch: str, head: str, stem: str, pretrained: bool, width: int, train_layers: str | None) -> None:
-    if stem not in STEMS:
-        raise ValueError(f"unknown stem {stem!r}; choose from {', '.join(STEMS)}")
-    archs = tuple(CIFAR_BLOCKS) if stem == "cifar" else IMAGENET_ARCHS
-    if arch not in archs:
-        raise ValueError(f"unknown architecture {arch!r}; with the {stem} stem choose from {', '.join(archs)}")
-    if head not in HEADS:
-        raise ValueError(f"unknown head {head!r}; choose from {', '.join(HEADS)}")
-    if train_layers not in (None, "all"):
-        raise ValueError(f"unknown train_layers {train_layers!r}; choose from None, 'all'")
-    if pretrained and stem == "cifar":
-        raise ValueError("there are no pretrained weights for the cifar stem")
-    if stem == "imagenet" and width != 64:
-        raise ValueError("width belongs to the cifar stem; torchvision's networks have 64")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, not {width}")
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    """float32 where autocast gave half precision; float64 stays."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def _unit(x: Tensor) -> Tensor:
-    return F.normalize(_full_precision(x), dim=1)
+    return F.normalize(full_precision(x), dim=1)

@@ -20,11 +20,11 @@ from utils.cli import options
 from utils.cli.device import choose_device
 from utils.data.image_folder import Listing, list_images, other_files_note, shown
 from utils.detection.detector import Detector, load_detector
-from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv
+from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv, write_json
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, one_line, run_script
-from utils.evaluation.collapse import collapse_warning
+from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, unknown_score
 
 # So many images or fewer are listed on the console, too.
@@ -60,7 +60,8 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
         "evaluation; with --fit the one of the method's paper)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--csv", type=Path, metavar="FILE", help=f"one line an image: {', '.join(CSV_COLUMNS)}")
+    output.add_argument("--csv", type=Path, metavar="FILE", help=f"one line a file: {', '.join(CSV_COLUMNS)}")
+    output.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON, with score and threshold")
     output.add_argument(
         "--sheet",
         type=Path,
@@ -111,13 +112,13 @@ def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
 def _check(parser: options.OptionParser, args: argparse.Namespace) -> None:
     if args.images is None and args.fit is None:
         parser.error("give --images PATH, or --fit FOLDER, or both")
-    if args.images is None and (args.csv or args.sheet):
-        parser.error("--csv and --sheet are about --images PATH")
+    if args.images is None and (args.csv or args.json or args.sheet):
+        parser.error("--csv, --json and --sheet are about --images PATH")
     if args.fit is None and (args.K or args.seed is not None):
         parser.error("--K and --seed belong to --fit")
     if args.sheet and args.sheet.suffix.lower() != ".png":
         parser.error(f"--sheet writes a PNG: {args.sheet} should end in .png")
-    for flag, path in (("--csv", args.csv), ("--sheet", args.sheet)):
+    for flag, path in (("--csv", args.csv), ("--json", args.json), ("--sheet", args.sheet)):
         if path and path.is_dir():
             parser.error(f"{flag} {path} is a folder; give the name of a file")
 
@@ -194,6 +195,9 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
         if args.csv:
             write_csv(args.csv, results, threshold)
             print(f"Written: {args.csv}")
+        if args.json:
+            write_json(args.json, results, threshold, score=detector.shown, checkpoint=args.ckpt)
+            print(f"Written: {args.json}")
         if args.sheet:
             draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}: {found}", subtitle=how)
             print(f"Written: {args.sheet}")
@@ -201,6 +205,14 @@ def report(args: argparse.Namespace, results: Results, detector: Detector) -> No
         raise UserError(
             f"the results could not be written: {one_line(error)}\n  do         : pass another FILE"
         ) from error
+
+
+def warn_of_collapse(detector: Detector) -> None:
+    """Say so where the network does not hold its classes apart."""
+    checkpoint = detector.checkpoint
+    fault = collapse(len(detector.class_names), detector.reference.id_accuracy, checkpoint.prototypes)
+    if fault:
+        print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
 
 
 def main() -> None:
@@ -221,6 +233,7 @@ def main() -> None:
         channels_last=args.channels_last,
         batch_size=args.batch_size,
     )
+    warn_of_collapse(detector)
     if args.threshold is None and len(detector.id_scores) < FEW_ID_IMAGES:
         print(
             f"warning: the threshold comes from {len(detector.id_scores)} images only and is a rough one",
@@ -229,8 +242,6 @@ def main() -> None:
     for note in other_files_note(str(args.images), listing.others):
         print(f"note: {note}", file=sys.stderr)
     report(args, examine_files(detector, listing.paths, batch_size=args.batch_size, threads=args.workers), detector)
-    if detector.reference.collapsed:
-        print(collapse_warning(detector.reference.collapsed, detector.trained_with), file=sys.stderr)
 
 
 if __name__ == "__main__":

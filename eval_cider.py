@@ -186,7 +186,7 @@ def evaluate_checkpoint(
     if args.linear_probe:
         evaluation = add_linear_probe(args, device, checkpoint, data, train, test, evaluation)
     id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
-    keep_reference(checkpoint, data, train, test, id_scores=id_scores, k=k)
+    keep_reference(checkpoint, data, train, test, id_scores=id_scores, k=k, id_accuracy=evaluation.id_accuracy["knn"])
     found = make_tables(checkpoint, data.name, ood, evaluation, positive=args.positive, notes=notes)
     print(tables.to_text(*found))
     sweep = {}

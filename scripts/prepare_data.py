@@ -4,6 +4,7 @@
     python scripts/prepare_data.py --only CIFAR-10 SVHN LSUN     download (goes on where it broke off), verify, unpack
     python scripts/prepare_data.py --only all                    everything that a script can fetch, about 6 GB and more
     python scripts/prepare_data.py --check                       counts and checksums of what is there
+    python scripts/prepare_data.py --check --decode --only ImageNet-100         name the images that cannot be decoded
 
 Sets go to datasets/ of this repository in the layout of the official CIDER code, which datasets/README.md shows. The
 exit status is 1 when a set could not be prepared, or when --check finds one that is not as it should be.
@@ -12,19 +13,24 @@ exit status is 1 when a set could not be prepared, or when --check finds one tha
 import argparse
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser
+from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError, run_script
 from utils.files import REPOSITORY, atomic_write
 from utils.prepare.datasets_readme import count_text, readme_text, size_text
 from utils.prepare.download import megabytes
-from utils.prepare.inventory import check, look
+from utils.prepare.inventory import check, check_imagenet_100, look
 from utils.prepare.prepare import prepare
 from utils.prepare.sources import BY_HAND, Source, places_of, source_of
+
+# What --list may say of a set that it has counted and not read.
+STATES = {"missing": "missing", "found": "there, not read", "other": "other"}
 
 
 def main() -> int:
@@ -35,17 +41,25 @@ def main() -> int:
             stream.write(readme_text())
         print(f"written: {args.root / 'README.md'}")
         return 0
-    rows = choose(args.only)
     if args.list:
-        return list_sets(rows, args.root, everything=args.only is None)
-    return check_sets(rows, args.root) if args.check else prepare_sets(rows, args.root)
+        return list_sets(choose(args.only), args.root, everything=args.only is None)
+    return (
+        check_sets(args.only, args.root, decode=args.decode)
+        if args.check
+        else prepare_sets(choose(args.only), args.root)
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line; without any task it ends with the usage."""
     parser = OptionParser(description=__doc__)
-    parser.add_argument("--list", action="store_true", help="show every set, and whether it is there")
+    parser.add_argument(
+        "--list", action="store_true", help="show every set, and whether it is there (counted, not read)"
+    )
     parser.add_argument("--check", action="store_true", help="read what is there: counts and checksums")
+    parser.add_argument(
+        "--decode", action="store_true", help="with --check: decode every image file, too, and name those that fail"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
@@ -64,6 +78,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--list, --check and --readme exclude each other")
     if not (args.list or args.check or args.readme or args.only):
         parser.error("nothing to do: give --list, --check or --only NAME ...")
+    if args.decode and not args.check:
+        parser.error("--decode is for --check")
+    if args.only:
+        args.only = [part for name in args.only for part in name.split(",") if part]
     args.root = args.root.expanduser()
     return args
 
@@ -77,7 +95,6 @@ def choose(names: list[str] | None) -> list[OODSet]:
     fetchable = [row for row in OOD_SETS if row.kind != "generated"]
     if names is None or [name.lower() for name in names] == ["all"]:
         return fetchable
-    names = [part for name in names for part in name.split(",") if part]
     for name in names:
         row = find_ood_set(name)
         by_hand = next((item for item in BY_HAND if item.name.casefold() == name.casefold()), None)
@@ -100,7 +117,7 @@ def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
     print(f"data root: {root}   ({megabytes(free_space(root))} free)\n")
     for row in rows:
         found, source = look(row, root), source_of(row)
-        print(f"{row.name:<20} {found.state + (': ' + found.what if found.what else '')}")
+        print(f"{row.name:<20} {STATES[found.state]}{': ' + found.what if found.what else ''}")
         facts = {
             "place": " and ".join(str(place) for place in places_of(row, root)),
             "source": source.address,
@@ -135,13 +152,19 @@ def free_space(root: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def check_sets(rows: list[OODSet], root: Path) -> int:
-    """Read every set that is there and print what is wrong with it; 1 if anything is."""
+def check_sets(names: list[str] | None, root: Path, *, decode: bool) -> int:
+    """Read every set that is there, ImageNet-100 too, and print what is wrong with it; 1 if anything is."""
+    imagenet = id_set("ImageNet-100")
+    others = None if names is None else [name for name in names if full_id_name(name) != imagenet.name]
+    rows = [] if others == [] else choose(others)
+    checks = {row.name: partial(check, row, source_of(row), root) for row in rows}
+    if others is None or len(others) < len(names):
+        checks[imagenet.name] = partial(check_imagenet_100, root / imagenet.folder.name)
     wrong = 0
-    for row in rows:
-        found, faults = check(row, source_of(row), root)
+    for name, read in checks.items():
+        found, faults = read(decode=decode)
         print(
-            f"{row.name:<20} {'wrong' if faults else 'missing' if found.state == 'missing' else 'right'}"
+            f"{name:<20} {'wrong' if faults else 'missing' if found.state == 'missing' else 'right'}"
             f"{'' if found.state == 'missing' else f': {found.what}, {found.place}'}",
             flush=True,
         )

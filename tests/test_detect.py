@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 import warnings
 from collections import Counter
@@ -23,8 +24,8 @@ from utils.checkpoint import official_format, save
 from utils.data.digits import held_out_digits, id_digits
 from utils.detection.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
 from utils.detection.detector import load_detector
+from utils.detection.files import decode_stream
 from utils.detection.reference import load_reference, reference_path, save_reference
-from utils.detection.stream import decode_stream
 from utils.errors import UserError, run_script
 from utils.evaluation import knn_search
 from utils.evaluation.scores import knn_score
@@ -186,9 +187,20 @@ def test_whole_command_on_nested_folders_mixed_formats_and_broken_files(evaluate
     (images / "deep" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (images / "notes.txt").write_text("x")
     arguments = ("--ckpt", evaluated[0], "--images", images, "-b", "4", "--workers", "2")
-    status, out, err = run_detect(*arguments, "--csv", tmp_path / "a.csv", "--sheet", tmp_path / "a.png")
+    outputs = ("--csv", tmp_path / "a.csv", "--sheet", tmp_path / "a.png", "--json", tmp_path / "a.json")
+    status, out, err = run_detect(*arguments, *outputs)
     assert status == 0, err
-    rows = read_csv(tmp_path / "a.csv")
+    every = read_csv(tmp_path / "a.csv")
+    assert [row["path"] for row in every] == sorted(str(path) for path in images.rglob("*.*") if path.suffix != ".txt")
+    broken = [row for row in every if row["error"]]
+    assert [row["path"].rsplit("/")[-1] for row in broken] == ["broken.jpg", "cut.jpg"]
+    assert all(set(row.values()) == {row["path"], row["error"], ""} for row in broken)
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert written["score"] == "KNN (K=7)"
+    for row, same in zip(every, written["images"], strict=True):
+        assert same.keys() == {name for name, value in row.items() if value}
+        assert same["path"] == row["path"] and (row["error"] or same["score"] == pytest.approx(float(row["score"])))
+    rows = [row for row in every if not row["error"]]
     assert len(rows) == 17 and [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     threshold = load_detector(evaluated[0], device="cpu").threshold(0.95)
     for row in rows:
@@ -217,6 +229,25 @@ def test_thresholds_of_the_command_line(evaluated, tmp_path):
     assert counts[0] == 40 and 0 < counts[1] < 40 and counts[2:] == [0, 40]
 
 
+def test_a_collapsed_network_is_said_to_be_one(evaluated, checkpoint, tmp_path):
+    """By its ID accuracy, of an evaluation or of --fit, as by its prototypes."""
+    images = ("--images", tmp_path / "id" / "0")
+    (train, labels), _ = id_digits()
+    for number in range(6):
+        write_png(tmp_path / "id" / str(number), train[labels == number][:10])
+    assert "COLLAPSED" not in run_detect("--ckpt", evaluated[0], *images)[2]
+    place = tmp_path / "bad.npz"
+    save_reference(place, replace(load_reference(reference_path(evaluated[0])), id_accuracy=0.2))
+    found = run_detect("--ckpt", evaluated[0], "--reference", place, *images)
+    assert found[0] == 0 and "COLLAPSED: ID accuracy is 20.0 %, where guessing gives 16.7 %" in found[2]
+    content = torch.load(checkpoint, weights_only=True)
+    content["dis_state_dict"]["prototypes"][:] = content["dis_state_dict"]["prototypes"][:1].clone()
+    save(content, tmp_path / "same.pth.tar")
+    found = run_detect("--ckpt", tmp_path / "same.pth.tar", "--fit", tmp_path / "id", "--K", 3, *images)
+    assert found[0] == 0 and "6 of 6 classes share their prototype" in found[2]
+    assert 0.5 < load_reference(reference_path(tmp_path / "same.pth.tar")).id_accuracy <= 1
+
+
 def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_path):
     (train, labels), _ = id_digits()
     for number in range(6):
@@ -240,6 +271,23 @@ def test_fit_holds_out_a_seeded_fifth_that_is_not_in_the_bank(checkpoint, tmp_pa
     assert not torch.equal(load_reference(place).id_scores["knn"], first.id_scores["knn"])
     status, out, _ = run_detect(*common, "--images", tmp_path / "id" / "0")
     assert status == 0 and "10 images" in out
+
+
+def test_class_folders_are_matched_by_name(checkpoint, tmp_path):
+    (train, labels), _ = id_digits()
+    for number in range(3):
+        write_png(tmp_path / "id" / str(number), train[labels == number][:10])
+    content = torch.load(checkpoint, weights_only=True)
+    path = tmp_path / "turned.pth.tar"
+    save(content | {"class_names": list("543210")}, path)
+    fit = ("--ckpt", path, "--fit", tmp_path / "id", "--K", 2)
+    assert run_detect(*fit)[0] == 0
+    assert load_reference(reference_path(path)).bank_labels.bincount().tolist() == [0, 0, 0, 8, 8, 8]
+    assert load_detector(path, device="cpu").class_names == tuple("543210")
+    (tmp_path / "id" / "2").rename(tmp_path / "id" / "two")
+    status, _, err = run_detect(*fit)
+    assert status == 0 and "no classes of the checkpoint (two; it has 5, 4, 3, 2, 1, 0)" in err
+    assert load_reference(reference_path(path)).bank_labels is None
 
 
 def test_official_files_work_with_fit(tmp_path):
@@ -339,12 +387,12 @@ def test_the_stream_holds_two_batches_at_most(tmp_path, monkeypatch):
     write_images(tmp_path, 23, (8, 8))
     paths = tuple(sorted(tmp_path.iterdir()))
     opened = []
-    monkeypatch.setattr("utils.detection.stream.open_rgb", lambda path: opened.append(path) or Image.open(path))
+    monkeypatch.setattr("utils.detection.files.open_rgb", lambda path: opened.append(path) or Image.open(path))
     for number, batch in enumerate(decode_stream(paths, 8, batch_size=5, threads=3), start=1):
         assert len(opened) <= 5 * (number + 1)
-        assert batch.paths == paths[5 * (number - 1) : 5 * number]
-        expected = np.stack([np.asarray(Image.open(path)).transpose(2, 0, 1) for path in batch.paths])
-        np.testing.assert_array_equal(batch.images, expected)
+        assert tuple(path for path, _ in batch) == paths[5 * (number - 1) : 5 * number]
+        for path, pixels in batch:
+            np.testing.assert_array_equal(pixels, np.asarray(Image.open(path)).transpose(2, 0, 1))
     assert number == 5
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from data_files import write_images
 from PIL import Image
+from utils.detection.stream import decode_stream
 
 from utils.data import decode
 from utils.data.id_sets import load_id
 from utils.data.images import FileImages, TensorImages, read_image
 from utils.data.ood_sets import load_ood
-from utils.detection.stream import decode_stream
 
 
 def joined(image_set, batch_size=7, workers=0):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.archive_files import LSUN, everything_in, png, serve_archive, svhn_file
+from tests.data_files import write_cifar10, write_images
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError
 from utils.files import REPOSITORY
@@ -77,6 +78,35 @@ def test_check_is_right_about_nothing_and_wrong_about_a_partial_set(script, tmp_
     (place / "a.png").write_bytes(png(0))
     assert script("--check", "--only", "lsun", "--root", tmp_path) == 1
     assert "1 images in place of 10,000" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_decoded_are_found_where_that_is_asked_for(script, tmp_path, capsys):
+    for part in ("train", "val"):
+        for name in ("n01440764", "n01443537"):
+            write_images(tmp_path / "ImageNet100" / part / name, 2, suffix=".JPEG")
+    whole = (tmp_path / "ImageNet100/train/n01440764/00001.JPEG").read_bytes()
+    (tmp_path / "ImageNet100/train/n01440764/00001.JPEG").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "ImageNet100/val/n01443537/00000.JPEG").write_text("<html>")
+    write_images(tmp_path / "small_OOD_dataset/LSUN/test", 2)
+    (tmp_path / "small_OOD_dataset/LSUN/test/00000.png").write_bytes(b"")
+    assert script("--check", "--only", "imagenet100", "--root", tmp_path) == 1
+    printed = capsys.readouterr().out
+    assert "2 classes in place of 100" in printed and "decoded" not in printed and "LSUN" not in printed
+    assert script("--check", "--decode", "--only", "LSUN,ImageNet-100", "--root", tmp_path) == 1
+    printed = capsys.readouterr().out
+    assert "2 of 8 images cannot be decoded" in printed and "1 of 2 images cannot be decoded" in printed
+    for place in ("train/n01440764/00001.JPEG (", "val/n01443537/00000.JPEG (not an image", "test/00000.png ("):
+        assert place in printed
+    with pytest.raises(SystemExit):
+        script("--list", "--decode")
+
+
+def test_list_does_not_claim_what_check_denies(script, tmp_path, capsys):
+    write_cifar10(tmp_path / "CIFAR10")
+    assert script("--list", "--only", "CIFAR10", "--root", tmp_path) == 0
+    assert "CIFAR-10             there, not read: 7 of 7 files" in capsys.readouterr().out
+    assert script("--check", "--only", "CIFAR10", "--root", tmp_path) == 1
+    assert "CIFAR-10             wrong" in capsys.readouterr().out
 
 
 def test_one_set_that_fails_does_not_stop_the_others(script, server, tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from utils.data.decode import UnreadableImage, check_readable, open_rgb, resize_center_crop
 from utils.data.images import FileImages, ImageSet, TensorImages, decoding_threads
@@ -93,13 +94,18 @@ def load_files(
         first = f"\n  for example: {shown(paths[0])}: {faults[0]}" if paths else ""
         raise UserError(f"{name}: none of {len(paths):,} images can be read.{first}")
     if not usable.all():
-        skipped = [f"{shown(path)} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault]
+        skipped = _named_faults(paths, faults)
         notes = (*notes, f"{name}: {len(skipped):,} of {len(paths):,} images skipped: {abridged(skipped)}")
         labels = None if labels is None else labels[torch.from_numpy(usable)]
     if in_memory:
         kept = images if usable.all() else images[usable]
         return TensorImages(name, torch.from_numpy(kept), labels, notes=notes)
     return FileImages(name, [path for path, good in zip(paths, usable, strict=True) if good], size, labels, notes=notes)
+
+
+def unreadable(paths: Sequence[Path]) -> list[str]:
+    """Those files that cannot be used as images, each with the reason. All of them are read."""
+    return _named_faults(paths, _in_threads(check_readable, tqdm(paths, desc="decoding", unit=" images", disable=None)))
 
 
 def other_files_note(name: str, others: Sequence[Path]) -> tuple[str, ...]:
@@ -114,6 +120,10 @@ def abridged(names: Sequence[str]) -> str:
     text = ", ".join(shown(name) for name in names[:_NAMED_IN_NOTES])
     rest = len(names) - _NAMED_IN_NOTES
     return f"{text} and {rest:,} more" if rest > 0 else text
+
+
+def _named_faults(paths: Sequence[Path], faults: Sequence[str | None]) -> list[str]:
+    return [f"{shown(path)} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault]
 
 
 def _decode_all(paths: Sequence[Path], size: int) -> tuple[np.ndarray, list[str | None]]:

@@ -45,12 +45,11 @@ class Detector:
     """Scores images with a trained network and the reference statistics of its ID data; made by `load_detector`.
 
     Attributes:
-        reference: the statistics.
+        checkpoint, reference: what it was made of.
         shown: the score, as tables name it.
         id_scores: (N,) scores of ID images that are not in the bank.
         class_names: of the ID classes; numbers where nobody has named them.
         size: side in pixels that images are resized to.
-        trained_with: the arguments of the training, as far as the checkpoint has them.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Detector:
         channels_last: bool = False,
         batch_size: int = 128,
     ) -> None:
-        self.reference = reference
+        self.checkpoint, self.reference = checkpoint, reference
         self.size = reference.size
         count = checkpoint.model.config["num_classes"]
         named = checkpoint.class_names or reference.class_names
@@ -84,7 +83,6 @@ class Detector:
         elif reference.bank_labels is not None:
             self._bank = Bank(F.normalize(reference.bank.to(self._device), dim=1))
             self._labels = reference.bank_labels.to(self._device)
-        self.trained_with = checkpoint.args
         self._temperature = float(checkpoint.args.get("temp", DEFAULT_TEMPERATURE))
 
     def _id_scores(self) -> Tensor:

@@ -1,23 +1,25 @@
-"""Image files through a detector, of any number, and what is written about them: CSV and contact sheet."""
+"""Any number of image files through a detector in bounded memory, and what is written about them: CSV, JSON, sheet."""
 
 import csv
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from utils.data.decode import resize_center_crop
-from utils.data.image_folder import shown
+from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
 from utils.data.images import read_image
 from utils.detection.contact_sheet import GREEN, PICTURE, RED, Group, Picture, draw_contact_sheet, pick_rows
 from utils.detection.detector import Detector
-from utils.detection.stream import Fault, decode_stream
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.files import atomic_write
 
-CSV_COLUMNS = ("path", "score", "id_or_ood", "nearest_class", "probability")
+CSV_COLUMNS = ("path", "score", "id_or_ood", "nearest_class", "probability", "error")
 
 
 class Result(NamedTuple):
@@ -31,33 +33,43 @@ class Result(NamedTuple):
     probability: float | None
 
 
+class Fault(NamedTuple):
+    """A file that could not be decoded, and why."""
+
+    path: Path
+    reason: str
+
+
 @dataclass(frozen=True)
 class Results:
-    """Results in the order of the files, and the files that could not be read."""
+    """What was found, in the order of the files."""
 
-    images: list[Result] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    rows: tuple[Result | Fault, ...]
+
+    @property
+    def images(self) -> list[Result]:
+        """Those that could be read."""
+        return [row for row in self.rows if isinstance(row, Result)]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Those that could not."""
+        return [row for row in self.rows if isinstance(row, Fault)]
 
 
-def examine_files(detector: Detector, paths: tuple[Path, ...], *, batch_size: int, threads: int) -> Results:
+def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int, threads: int) -> Results:
     """Score image files, one batch in memory at a time, with a progress bar on a terminal.
 
     Raises:
         UserError: none can be read.
     """
-    results = Results()
+    rows: list[Result | Fault] = []
     with tqdm(total=len(paths), unit="img", leave=False, disable=None) as progress:
         for batch in decode_stream(paths, detector.size, batch_size=batch_size, threads=threads):
-            results.faults.extend(batch.faults)
-            if batch.paths:
-                found = detector.examine(batch.images)
-                count = len(batch.paths)
-                names = [""] * count
-                if found.classes is not None:
-                    names = [detector.class_names[number] for number in found.classes.tolist()]
-                probabilities = [None] * count if found.probabilities is None else found.probabilities.tolist()
-                results.images.extend(map(Result, batch.paths, found.scores.tolist(), names, probabilities))
-            progress.update(len(batch.paths) + len(batch.faults))
+            good = _examine_batch(detector, [(path, found) for path, found in batch if not isinstance(found, str)])
+            rows += [Fault(path, found) if isinstance(found, str) else next(good) for path, found in batch]
+            progress.update(len(batch))
+    results = Results(tuple(rows))
     if not results.images:
         first = results.faults[0]
         raise UserError(
@@ -66,21 +78,80 @@ def examine_files(detector: Detector, paths: tuple[Path, ...], *, batch_size: in
     return results
 
 
+def _examine_batch(detector: Detector, decoded: Sequence[tuple[Path, np.ndarray]]) -> Iterator[Result]:
+    if not decoded:
+        return
+    paths, pixels = zip(*decoded, strict=True)
+    found = detector.examine(torch.from_numpy(np.stack(pixels)))
+    classes = [""] * len(paths)
+    if found.classes is not None:
+        classes = [detector.class_names[number] for number in found.classes.tolist()]
+    probabilities = [None] * len(paths) if found.probabilities is None else found.probabilities.tolist()
+    yield from map(Result, paths, found.scores.tolist(), classes, probabilities)
+
+
+def decode_stream(
+    paths: Sequence[Path], size: int, *, batch_size: int, threads: int
+) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
+    """Yield batches of files in order, each with its pixels (3, S, S) uint8 after the test transform, or what is wrong.
+
+    While a batch is in use the next one is decoded by threads.
+    """
+
+    def decode(path: Path) -> np.ndarray | str:
+        try:
+            return resize_center_crop(open_rgb(path), size)
+        except UnreadableImage as error:
+            return str(error)
+
+    pool = ThreadPoolExecutor(max(1, threads))
+    chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+    try:
+        ahead = [pool.submit(decode, path) for path in chunks[0]] if chunks else []
+        for chunk, following in zip(chunks, [*chunks[1:], []], strict=True):
+            current, ahead = ahead, [pool.submit(decode, path) for path in following]
+            yield [(path, future.result()) for path, future in zip(chunk, current, strict=True)]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def verdict(result: Result, threshold: float) -> str:
     """ "ID" where the score reaches the threshold, else "OOD"."""
     return "ID" if result.score >= threshold else "OOD"
 
 
 def write_csv(path: Path, results: Results, threshold: float) -> None:
-    """Write CSV_COLUMNS for each image, in the order of the files."""
+    """Write CSV_COLUMNS for each file, in their order; a file that can not be read has no more than its error."""
     with atomic_write(path, "w") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(CSV_COLUMNS)
-        for each in results.images:
-            probability = "" if each.probability is None else f"{each.probability:.4f}"
-            # nine digits tell any two float32 numbers apart
-            score = f"{each.score:.9g}"
-            table.writerow((shown(each.path), score, verdict(each, threshold), each.nearest_class, probability))
+        table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for row in results.rows:
+            values = _as_dict(row, threshold)
+            if isinstance(row, Result):
+                # nine digits tell any two float32 numbers apart
+                values["score"] = f"{row.score:.9g}"
+                values["probability"] = "" if row.probability is None else f"{row.probability:.4f}"
+            table.writerow(values)
+
+
+def write_json(path: Path, results: Results, threshold: float, *, score: str, checkpoint: Path) -> None:
+    """Write one object: score, threshold and checkpoint, and `images`, an object of CSV_COLUMNS for each file.
+
+    What is not known of an image is left out.
+    """
+    images = [
+        {name: value for name, value in _as_dict(row, threshold).items() if value not in (None, "")}
+        for row in results.rows
+    ]
+    about = {"checkpoint": shown(checkpoint), "score": score, "threshold": threshold}
+    with atomic_write(path, "w") as stream:
+        json.dump({**about, "images": images}, stream, indent=1)
+
+
+def _as_dict(row: Result | Fault, threshold: float) -> dict[str, str | float | None]:
+    if isinstance(row, Fault):
+        return {"path": shown(row.path), "error": row.reason}
+    return row._asdict() | {"path": shown(row.path), "id_or_ood": verdict(row, threshold)}
 
 
 def as_lines(results: Results, threshold: float) -> str:

@@ -5,22 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
 from utils.data.id_records import find_id_set, id_set
 from utils.data.id_sets import IDData
-from utils.data.image_folder import list_images, load_files, other_files_note
+from utils.data.image_folder import abridged, list_images, load_files, other_files_note
 from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
-from utils.errors import UserError, one_line
-from utils.evaluation.collapse import collapse
+from utils.errors import UserError, one_line, shown
 from utils.evaluation.features import Features, extract
-from utils.evaluation.quick import vote_accuracy
+from utils.evaluation.knn_search import knn_search
+from utils.evaluation.metrics import accuracy
+from utils.evaluation.scores import majority_vote
 
 
 class InputFormat(NamedTuple):
@@ -54,7 +56,14 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
 
 
 def keep_reference(
-    checkpoint: Checkpoint, data: IDData, train: Features, test: Features, *, id_scores: Mapping[str, Tensor], k: int
+    checkpoint: Checkpoint,
+    data: IDData,
+    train: Features,
+    test: Features,
+    *,
+    id_scores: Mapping[str, Tensor],
+    k: int,
+    id_accuracy: float,
 ) -> Path | None:
     """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
 
@@ -63,18 +72,20 @@ def keep_reference(
             give the threshold.
         id_scores: scores of the test set, by name. The method's usual one, or else the first, is the detector's.
         k: neighbour of the KNN score.
+        id_accuracy: of the test set by KNN.
     """
     usual = checkpoint.method.score
     reference = _reference(
         checkpoint,
         train,
         test,
+        InputFormat(data.size, data.mean, data.std),
         score=usual if usual in id_scores else next(iter(id_scores)),
         k=k,
         id_scores=id_scores,
         source=f"{data.name} test" if data.name != "folder" else "the ID test set",
-        class_names=data.class_names,
-        wanted=InputFormat(data.size, data.mean, data.std),
+        class_names=tuple(data.class_names),
+        id_accuracy=id_accuracy,
     )
     place = reference_path(checkpoint.path)
     try:
@@ -86,32 +97,18 @@ def keep_reference(
 
 
 def _reference(
-    checkpoint: Checkpoint,
-    train: Features,
-    held_out: Features,
-    *,
-    score: str,
-    k: int,
-    id_scores: Mapping[str, Tensor],
-    source: str,
-    class_names: Sequence[str],
-    wanted: InputFormat,
+    checkpoint: Checkpoint, train: Features, held_out: Features, wanted: InputFormat, **facts: Any
 ) -> Reference:
-    id_accuracy = None if train.labels is None else vote_accuracy(train, held_out, k)
+    """`facts`: what Reference has beside features, input and checkpoint."""
     return Reference(
-        score=score,
-        k=k,
         bank=train.outputs["penultimate"],
         bank_labels=train.labels,
         held_out=held_out.outputs["penultimate"],
-        source=source,
-        class_names=tuple(class_names),
         mean=tuple(wanted.mean),
         std=tuple(wanted.std),
         size=wanted.size,
         checkpoint_sha256=checkpoint.sha256,
-        collapsed=collapse(checkpoint.model.config["num_classes"], id_accuracy, checkpoint.prototypes),
-        id_scores=id_scores,
+        **facts,
     )
 
 
@@ -144,12 +141,11 @@ def fit_reference(
     if len(listing.paths) <= k:
         raise _too_few(len(listing.paths), k, folder)
     # An image that lies in no folder of a class has ".".
-    classes = [str(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
-    names = _class_names(classes, checkpoint)
+    classes = [shown(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
+    names, class_notes = _class_names(classes, checkpoint)
     labels = torch.tensor([names.index(name) for name in classes]) if names else None
-    images = load_files(
-        str(folder), listing.paths, wanted.size, labels, notes=other_files_note(str(folder), listing.others)
-    )
+    notes = (*class_notes, *other_files_note(str(folder), listing.others))
+    images = load_files(str(folder), listing.paths, wanted.size, labels, notes=notes)
     groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
     bank, held_out = split_rows(groups, seed)
     if len(bank) < k:
@@ -167,21 +163,26 @@ def fit_reference(
     )
     score = score or checkpoint.method.score
     others = images.subset(held_out)
-    found = features_of(others)
+    train, found = features_of(images.subset(bank)), features_of(others)
     reference = _reference(
         checkpoint,
-        features_of(images.subset(bank)),
+        train,
         found,
+        wanted,
         score=score,
         k=k,
-        id_scores={},
         source=f"the held-out fifth of {folder}",
         class_names=checkpoint.class_names or names,
-        wanted=wanted,
+        id_accuracy=None if images.labels is None else _knn_accuracy(train, found, k),
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
     outputs = {name: values.to(device) for name, values in found.outputs.items()}
     return replace(reference, id_scores={score: fitted(outputs, others).detach().cpu()}), images.notes
+
+
+def _knn_accuracy(train: Features, held_out: Features, k: int) -> float:
+    bank, queries = (F.normalize(each.outputs["penultimate"], dim=1) for each in (train, held_out))
+    return accuracy(majority_vote(train.labels, knn_search(bank, queries, (k,)).indices), held_out.labels)
 
 
 def _too_few(count: int, k: int, folder: Path) -> UserError:
@@ -191,13 +192,19 @@ def _too_few(count: int, k: int, folder: Path) -> UserError:
     )
 
 
-def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Class names in the network's order, where `folders` are the classes of the checkpoint; else none.
+def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names in the network's order, where `folders` are the classes of the checkpoint, else none; and notes.
 
     A file of the official code names no classes. As many folders as it has classes are taken for them in the order of
     their names, in which torchvision numbers class folders.
     """
-    found = sorted(set(folders))
-    if checkpoint.class_names:
-        return checkpoint.class_names if set(found) <= set(checkpoint.class_names) else ()
-    return tuple(found) if "." not in found and len(found) == checkpoint.model.config["num_classes"] else ()
+    found, trained = sorted(set(folders)), checkpoint.class_names
+    if "." not in found and not trained and len(found) == checkpoint.model.config["num_classes"]:
+        return tuple(found), ()
+    if trained and set(found) <= set(trained):
+        return trained, ()
+    if not trained or found == ["."]:
+        return (), ()
+    others = abridged([name for name in found if name not in trained])
+    note = f"folders that are no classes of the checkpoint ({others}; it has {abridged(trained)}): no classes are taken"
+    return (), (f"{note} from the folders",)

@@ -18,7 +18,7 @@ from utils.evaluation.registry import SCORES
 from utils.files import atomic_write, check_archive, parse_json
 
 FORMAT = "ood reference statistics 2"
-_ABOUT = ("score", "k", "source", "class_names", "mean", "std", "size", "checkpoint_sha256", "collapsed")
+_ABOUT = ("score", "k", "source", "class_names", "mean", "std", "size", "checkpoint_sha256", "id_accuracy")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Reference:
         source: which images those are, in words.
         mean, std, size: what images are normalised by and resized to.
         checkpoint_sha256: of the checkpoint file that all this was computed with.
-        collapsed: what `utils.evaluation.collapse` finds wrong with the network; None where nothing is.
+        id_accuracy: of the held-out images by KNN, as a fraction; None where their classes are not known.
         id_scores: name of a score -> (N,) of the held-out images, larger = more ID; where they have been computed.
     """
 
@@ -49,7 +49,7 @@ class Reference:
     std: tuple[float, ...]
     size: int
     checkpoint_sha256: str
-    collapsed: str | None = None
+    id_accuracy: float | None = None
     id_scores: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -126,8 +126,8 @@ def _check(reference: Reference) -> None:
     for scores in reference.id_scores.values():
         if scores.shape != held_out.shape[:1] or not scores.is_floating_point() or not scores.isfinite().all():
             raise ValueError("its ID scores are not usable")
-    if not isinstance(reference.collapsed, str | None):
-        raise ValueError("what it says of the network is no text")
+    if not isinstance(reference.id_accuracy, float | None):
+        raise ValueError("its ID accuracy is not usable")
     if len(reference.mean) != 3 or len(reference.std) != 3 or min(reference.std) <= 0 or reference.size < 1:
         raise ValueError("its normalisation is not usable")
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.evaluation.features import Features, extract
+from utils.evaluation.features import extract
 from utils.evaluation.knn_search import knn_search
 from utils.evaluation.metrics import accuracy
 from utils.evaluation.scores import majority_vote
@@ -23,15 +23,11 @@ def knn_accuracy(
         train, test: utils.data.images.ImageSet with labels.
         mean, std: of the channels, as fractions of 1.
     """
-    found = []
+    features = []
     for images, limit in ((train, BANK), (test, QUERIES)):
         rows = torch.linspace(0, len(images) - 1, min(limit, len(images))).long()
-        found.append(extract(model, images.subset(rows), mean=mean, std=std, device=device, workers=workers))
-    return vote_accuracy(*found, k)
-
-
-def vote_accuracy(train: Features, test: Features, k: int) -> float:
-    """`knn_accuracy` of features that are there, with labels."""
-    bank, queries = (F.normalize(found.outputs["penultimate"], dim=1) for found in (train, test))
+        found = extract(model, images.subset(rows), mean=mean, std=std, device=device, workers=workers)
+        features.append((F.normalize(found.outputs["penultimate"], dim=1), images.labels[rows]))
+    (bank, bank_labels), (queries, labels) = features
     neighbours = knn_search(bank, queries, (min(k, len(bank)),)).indices
-    return accuracy(majority_vote(train.labels, neighbours), test.labels)
+    return accuracy(majority_vote(bank_labels, neighbours), labels)

@@ -8,12 +8,7 @@ from torch.nn import functional as F
 
 from utils.errors import UserError
 from utils.evaluation.features import Features
-from utils.evaluation.gaussians import (
-    fit_mahalanobis,
-    fit_official_mahalanobis,
-    fit_relative_mahalanobis,
-    fit_ssd,
-)
+from utils.evaluation.gaussians import fit_mahalanobis, fit_official_mahalanobis, fit_relative_mahalanobis, fit_ssd
 from utils.evaluation.knn_search import Bank
 from utils.evaluation.pytorch_ood_scores import NOT_OFFERED, PYTORCH_OOD_SCORES
 from utils.evaluation.score_parts import NEEDS, FittedScore, Ingredients, Score
@@ -74,75 +69,42 @@ def _discrepancy(train: Features, given: Ingredients) -> FittedScore:
     return lambda outputs, images: discrepancy_score(outputs["logits"], outputs["logits2"])
 
 
+# Papers.
+_SUN = "Out-of-Distribution Detection with Deep Nearest Neighbors (ICML 2022)"
 _LEE = "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks (NeurIPS 2018)"
 _MUELLER = "Mahalanobis++: Improving OOD Detection via Feature Normalization (ICML 2025)"
+_OFFICIAL = "none: what the official CIDER code computes (covariance not within classes)"
 _REN = "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection (2021)"
-_VOS = "VOS: Learning What You Don't Know by Virtual Outlier Synthesis (ICLR 2022)"
+_SEHWAG = "SSD: A Unified Framework for Self-Supervised Outlier Detection (ICLR 2021)"
+_PROTOTYPE = "none: largest cosine to a prototype of CIDER (ICLR 2023)"
+_LIU = "Energy-based Out-of-distribution Detection (NeurIPS 2020)"
+_HENDRYCKS = "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (ICLR 2017)"
+_DU = "VOS: Learning What You Don't Know by Virtual Outlier Synthesis (ICLR 2022)"
+_YU = "Unsupervised Out-of-Distribution Detection by Maximum Classifier Discrepancy (ICCV 2019)"
 
+_unit_mahalanobis = partial(fit_mahalanobis, unit=True)
+_unit_rmd = partial(fit_relative_mahalanobis, unit=True)
+_VOS = ("classifier", "energy weights")
 OWN_SCORES = (
-    Score("knn", "KNN (K={k})", "Out-of-Distribution Detection with Deep Nearest Neighbors (ICML 2022)", _knn),
-    Score("maha", "Mahalanobis", _LEE, partial(_of_classes, fit_mahalanobis), needs=("labels",)),
-    Score(
-        "maha++",
-        "Mahalanobis++",
-        _MUELLER,
-        partial(_of_classes, partial(fit_mahalanobis, unit=True)),
-        needs=("labels",),
-    ),
+    Score("knn", "KNN (K={k})", _SUN, _knn),
+    Score("maha", "Mahalanobis", _LEE, partial(_of_classes, fit_mahalanobis), ("labels",)),
+    Score("maha++", "Mahalanobis++", _MUELLER, partial(_of_classes, _unit_mahalanobis), ("labels",)),
     Score(
         "maha-official",
         "Mahalanobis (official code)",
-        "none: what the official CIDER code computes (covariance not within classes)",
+        _OFFICIAL,
         partial(_of_classes, fit_official_mahalanobis),
-        needs=("labels",),
+        ("labels",),
     ),
-    Score("rmd", "RMD", _REN, partial(_of_classes, fit_relative_mahalanobis), needs=("labels",)),
-    Score(
-        "rmd++",
-        "RMD++",
-        _MUELLER,
-        partial(_of_classes, partial(fit_relative_mahalanobis, unit=True)),
-        needs=("labels",),
-    ),
-    Score("ssd", "SSD", "SSD: A Unified Framework for Self-Supervised Outlier Detection (ICLR 2021)", _ssd),
-    Score(
-        "prototype",
-        "prototype",
-        "none: largest cosine to a prototype of CIDER (ICLR 2023)",
-        _prototype,
-        needs=("prototypes",),
-    ),
-    Score(
-        "energy",
-        "energy",
-        "Energy-based Out-of-distribution Detection (NeurIPS 2020)",
-        partial(_of_logits, energy_score),
-        needs=("classifier",),
-    ),
-    Score(
-        "msp",
-        "MSP",
-        "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (ICLR 2017)",
-        partial(_of_logits, msp_score),
-        needs=("classifier",),
-        probability=True,
-    ),
-    Score(
-        "sigmoid-energy",
-        "sigmoid of the weighted energy",
-        _VOS,
-        _sigmoid_energy,
-        needs=("classifier", "energy weights"),
-        probability=True,
-    ),
-    Score("logistic", "logistic head", _VOS, _logistic, needs=("classifier", "energy weights"), probability=True),
-    Score(
-        "discrepancy",
-        "discrepancy",
-        "Unsupervised Out-of-Distribution Detection by Maximum Classifier Discrepancy (ICCV 2019)",
-        _discrepancy,
-        needs=("classifier", "two heads"),
-    ),
+    Score("rmd", "RMD", _REN, partial(_of_classes, fit_relative_mahalanobis), ("labels",)),
+    Score("rmd++", "RMD++", _MUELLER, partial(_of_classes, _unit_rmd), ("labels",)),
+    Score("ssd", "SSD", _SEHWAG, _ssd),
+    Score("prototype", "prototype", _PROTOTYPE, _prototype, ("prototypes",)),
+    Score("energy", "energy", _LIU, partial(_of_logits, energy_score), ("classifier",)),
+    Score("msp", "MSP", _HENDRYCKS, partial(_of_logits, msp_score), ("classifier",), probability=True),
+    Score("sigmoid-energy", "sigmoid of the weighted energy", _DU, _sigmoid_energy, _VOS, probability=True),
+    Score("logistic", "logistic head", _DU, _logistic, _VOS, probability=True),
+    Score("discrepancy", "discrepancy", _YU, _discrepancy, ("classifier", "two heads")),
 )
 SCORES: dict[str, Score] = {score.name: score for score in (*OWN_SCORES, *PYTORCH_OOD_SCORES)}
 

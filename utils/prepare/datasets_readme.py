@@ -22,9 +22,9 @@ _HEAD = """# Data sets
 
 Written by `python scripts/prepare_data.py --readme` from the table in `utils/data/ood_table.py`: change that, not this.
 
-    python scripts/prepare_data.py --list                     every set, and whether it is here
+    python scripts/prepare_data.py --list                     every set, and whether it is here (counted)
     python scripts/prepare_data.py --only CIFAR-10 SVHN       download, verify, unpack
-    python scripts/prepare_data.py --check                    counts and checksums of what is here
+    python scripts/prepare_data.py --check                    counts and checksums of what is here (--decode: images)
 
 The `digits` ID set and its OOD sets need nothing from here. Another folder than `datasets/`: `--root`, and then
 `--id-loc` and `--ood-loc` of the other scripts. The tree:

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.data import cifar
-from utils.data.image_folder import list_images
+from utils.data.id_records import id_set
+from utils.data.image_folder import list_images, unreadable
+from utils.data.imagenet import read_imagenet_100
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn, selected_count
@@ -42,8 +45,12 @@ def look(row: OODSet, data_root: Path) -> Found:
     return look_for(row, data_root)
 
 
-def check(row: OODSet, source: Source, data_root: Path) -> tuple[Found, list[str]]:
-    """Read everything that is there: what `look` says, and every fault found. No faults where nothing is found."""
+def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False) -> tuple[Found, list[str]]:
+    """Read everything that is there: what `look` says, and every fault found. No faults where nothing is found.
+
+    Args:
+        decode: also decode every image file.
+    """
     found = look(row, data_root)
     if found.state == "missing":
         return found, []
@@ -53,10 +60,31 @@ def check(row: OODSet, source: Source, data_root: Path) -> tuple[Found, list[str
         return found, faults + (_cifar_counts(row, found.place) if faults else [])
     if row.kind == "svhn":
         faults += _svhn_faults(source, found.place)
+    elif decode:
+        faults += decoding_faults(list_images(found.place).paths)
     record = read_records(data_root).get(row.name)
     if record is not None and images_digest(row, found.place) != record.sha256:
         faults.append("files are not those that were unpacked: they were changed, renamed, added or removed")
     return found, faults
+
+
+def check_imagenet_100(folder: Path, *, decode: bool) -> tuple[Found, list[str]]:
+    """As `check`, for ImageNet-100 in `folder`, of which no checksum is published."""
+    if not (folder / "train").is_dir():
+        return Found("missing", folder, ""), []
+    try:
+        read = read_imagenet_100(id_set("ImageNet-100"), folder, size=1)
+    except UserError as error:
+        return Found("other", folder, "train/ and val/ do not fit"), [str(error).splitlines()[0]]
+    paths = [*read.train.paths, *read.test.paths]
+    found = Found("found", folder, f"{len(read.train):,} training and {len(read.test):,} test images")
+    return found, [*read.notes, *(decoding_faults(paths) if decode else [])]
+
+
+def decoding_faults(paths: Sequence[Path]) -> list[str]:
+    """A line for each image file that cannot be decoded, and one that counts them; none if all can."""
+    broken = unreadable(paths)
+    return [f"{len(broken):,} of {len(paths):,} images cannot be decoded:", *broken] if broken else []
 
 
 def images_digest(row: OODSet, place: Path) -> str:

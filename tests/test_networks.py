@@ -136,11 +136,11 @@ def test_foreign_state_dicts_are_refused_with_the_reason(change, reason: str, sm
 
 @pytest.mark.parametrize(("kwargs", "reason"), [
     ({"arch": "resnet19"}, "choose from resnet18, resnet34, resnet50, resnet101"),
-    ({"arch": "resnet18", "stem": "imagenet"}, "choose from resnet34, resnet50"),
+    ({"arch": "resnet18", "stem": "imagenet"}, "has resnet34 and resnet50, not resnet18"),
     ({"head": "conv"}, "choose from mlp, linear"),
     ({"stem": "patch"}, "choose from cifar, imagenet"),
     ({"train_layers": "layer4"}, "choose from None, 'all'"),
-    ({"arch": "resnet34", "stem": "imagenet", "width": 32}, "width belongs to the cifar stem"),
+    ({"arch": "resnet34", "stem": "imagenet", "width": 32}, "width belongs to the ResNets with the cifar stem"),
     ({"width": 0}, "at least 1"),
     ({"pretrained": True}, "no pretrained weights"),
 ])  # fmt: skip

@@ -8,6 +8,12 @@ eval_cider.py stores beside the checkpoint what this needs; --fit makes it from 
 is needed after that. Larger scores = more in-distribution. The exit status is 0 also where OOD images were found.
 """
 
+from utils.cli.detect import parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 import argparse
 import sys
 import warnings
@@ -16,111 +22,20 @@ from pathlib import Path
 import torch
 
 from utils.checkpoint import load_checkpoint
-from utils.cli import options
 from utils.cli.device import choose_device
 from utils.data.image_folder import Listing, list_images, other_files_note, shown
 from utils.detection.detector import Detector, load_detector
-from utils.detection.files import CSV_COLUMNS, Results, as_lines, draw_sheet, examine_files, write_csv, write_json
+from utils.detection.files import Results, as_lines, draw_sheet, examine_files, write_csv, write_json
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, one_line, run_script
 from utils.evaluation.collapse import collapse, collapse_warning
-from utils.evaluation.registry import SCORES, unknown_score
+from utils.evaluation.registry import SCORES, check_names
 
 # So many images or fewer are listed on the console, too.
 LISTED = 20
 # A threshold from fewer images is a rough guess.
 FEW_ID_IMAGES = 50
-
-
-def parse_arguments() -> tuple[argparse.Namespace, torch.device]:
-    """The command line, checked as far as that needs no file."""
-    parser = options.OptionParser(description=__doc__)
-    parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint, ours or an official one")
-    parser.add_argument(
-        "--images", type=Path, metavar="PATH", help="a folder of images, with folders inside or not, or one image"
-    )
-    decision = parser.add_argument_group("what counts as ID")
-    either = decision.add_mutually_exclusive_group()
-    either.add_argument(
-        "--id-recall",
-        type=options.fraction,
-        default=0.95,
-        metavar="R",
-        help="threshold that this share of ID images reaches, none of which was trained on or compared "
-        "with. Higher lets more OOD pass (default: 0.95)",
-    )
-    either.add_argument(
-        "--threshold", type=options.finite_float, metavar="S", help="images that score at least S are ID"
-    )
-    decision.add_argument(
-        "--score",
-        metavar="NAME",
-        help="any score that the checkpoint can give; eval_cider.py --list-scores names them (default: that of the "
-        "evaluation; with --fit the one of the method's paper)",
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument("--csv", type=Path, metavar="FILE", help=f"one line a file: {', '.join(CSV_COLUMNS)}")
-    output.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON, with score and threshold")
-    output.add_argument(
-        "--sheet",
-        type=Path,
-        metavar="FILE.png",
-        help="contact sheet: pictures sorted by score, ID in green frames, OOD in red ones",
-    )
-    output.add_argument(
-        "--sheet-images",
-        type=options.positive_int,
-        default=72,
-        metavar="N",
-        help="at most so many on the sheet, spread evenly over the ranking (default: 72)",
-    )
-    fit = parser.add_argument_group("reference statistics")
-    fit.add_argument(
-        "--fit",
-        type=Path,
-        metavar="FOLDER",
-        help="make them from ID images, four fifths to compare with and a fifth for the threshold; they "
-        "are stored, so this is needed once",
-    )
-    fit.add_argument(
-        "--K",
-        type=options.positive_int,
-        help="with --fit: neighbour whose distance counts (default: 10; the paper has 100 for the 50,000 "
-        "images of CIFAR-10)",
-    )
-    fit.add_argument("--seed", type=int, help="with --fit: draws the fifth that is held out (default: 0)")
-    fit.add_argument(
-        "--reference", type=Path, metavar="FILE", help="where the statistics are (default: beside the checkpoint)"
-    )
-    options.add_device_options(parser)
-    parser.add_argument(
-        "-b",
-        "--batch-size",
-        type=options.positive_int,
-        default=128,
-        metavar="N",
-        help="images per forward pass (default: 128)",
-    )
-    args = parser.parse_args()
-    _check(parser, args)
-    if args.score and (reason := unknown_score(args.score)):
-        parser.error(reason)
-    return args, choose_device(parser, args)
-
-
-def _check(parser: options.OptionParser, args: argparse.Namespace) -> None:
-    if args.images is None and args.fit is None:
-        parser.error("give --images PATH, or --fit FOLDER, or both")
-    if args.images is None and (args.csv or args.json or args.sheet):
-        parser.error("--csv, --json and --sheet are about --images PATH")
-    if args.fit is None and (args.K or args.seed is not None):
-        parser.error("--K and --seed belong to --fit")
-    if args.sheet and args.sheet.suffix.lower() != ".png":
-        parser.error(f"--sheet writes a PNG: {args.sheet} should end in .png")
-    for flag, path in (("--csv", args.csv), ("--json", args.json), ("--sheet", args.sheet)):
-        if path and path.is_dir():
-            parser.error(f"{flag} {path} is a folder; give the name of a file")
 
 
 def find_images(path: Path) -> Listing:
@@ -217,7 +132,9 @@ def warn_of_collapse(detector: Detector) -> None:
 
 def main() -> None:
     """Fit where asked for, then score the images and report."""
-    args, device = parse_arguments()
+    args = parse_arguments(__doc__)
+    device = choose_device(args)
+    check_names([args.score] if args.score else [])
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     listing = find_images(args.images) if args.images else None
     if args.fit:

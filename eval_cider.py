@@ -10,6 +10,12 @@ K-th nearest ID training image, on L2-normalised penultimate features; VOS by mi
 (maximum classifier discrepancy, not Monte-Carlo dropout) by minus the L1 distance between the outputs of its two heads.
 """
 
+from utils.cli.evaluate import parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 import argparse
 import sys
 import warnings
@@ -20,7 +26,7 @@ from typing import Any
 import torch
 
 from utils.checkpoint import Checkpoint, load_checkpoint
-from utils.cli.evaluate import parse_arguments
+from utils.cli.device import choose_device
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.ood_sets import load_ood
@@ -34,7 +40,7 @@ from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, sw
 from utils.evaluation.neighbours import choose_k, sweep_k
 from utils.evaluation.probe import augmented_batches, probe_accuracy
 from utils.evaluation.projector import write_projector
-from utils.evaluation.registry import chosen_scores
+from utils.evaluation.registry import check_names, chosen_scores
 from utils.evaluation.score_parts import Ingredients, Score
 from utils.evaluation.scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
 from utils.training.run_folder import environment
@@ -199,7 +205,9 @@ def evaluate_checkpoint(
 
 def main() -> None:
     """Find and load, then evaluate."""
-    args, device = parse_arguments(__doc__)
+    args = parse_arguments(__doc__)
+    device = choose_device(args)
+    check_names(name for name in args.score or () if name != "all")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     path = args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch)
     checkpoint = load_checkpoint(path)

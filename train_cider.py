@@ -102,7 +102,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     if args.proto_m == 1:
         parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
     train_options.name_run(parser, args, settings, args.loss)
-    return args, choose_device(parser, args)
+    return args, choose_device(args)
 
 
 def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:

@@ -100,7 +100,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     train_options.check_training(parser, args)
     check_method(parser, args)
     train_options.name_run(parser, args, settings, "vos" if args.loss_weight else "ce")
-    return args, choose_device(parser, args)
+    return args, choose_device(args)
 
 
 def check_method(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser, positive_int
 from utils.errors import UserError, run_script
+from utils.files import typed
 
 SIDE = 64
 # Shapes are drawn larger and then shrunk, which smooths their edges.
@@ -106,7 +107,7 @@ def main() -> None:
     print(
         f"Written: {args.folder}/classes ({len(CLASSES)} classes of {args.per_class} images) and "
         f"{args.folder}/unknown ({len(UNKNOWN)} kinds)\n"
-        f"Train on it:\n  python train_cider.py --in-dataset folder --id-loc {args.folder}/classes --image-size 32 "
+        f"Train on it:\n  {typed('train_cider.py')} --in-dataset folder --id-loc {args.folder}/classes --image-size 32 "
         "--width 16 --epochs 40"
     )
 

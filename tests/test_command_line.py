@@ -17,6 +17,7 @@ from utils.checkpoint import official_format, save
 from utils.cli import evaluate as eval_options
 from utils.cli import mcd as mcd_options
 from utils.cli.train import key_arguments, recorded
+from utils.files import typed
 from utils.results import rows
 
 
@@ -101,6 +102,21 @@ def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none
     assert json.loads(json.dumps(saved)) == saved
 
 
+@pytest.mark.parametrize(
+    ("executable", "on_the_path", "folder", "said"),
+    [
+        ("/usr/bin/python3", "/usr/bin/python3", REPOSITORY, "python3 eval_cider.py"),
+        (f"{REPOSITORY}/.venv/bin/python", "/usr/bin/python3", REPOSITORY, ".venv/bin/python eval_cider.py"),
+        ("/opt/my env/python", None, REPOSITORY.parent, f"'/opt/my env/python' {REPOSITORY.name}/eval_cider.py"),
+    ],
+)
+def test_a_printed_command_names_the_python_that_runs(executable, on_the_path, folder, said, monkeypatch):
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr("shutil.which", lambda name: on_the_path if name == "python3" else None)
+    monkeypatch.chdir(folder)
+    assert typed("eval_cider.py") == said
+
+
 TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cider.py --in-dataset digits --name mine"}
 
 
@@ -129,7 +145,7 @@ PARSERS = {
     "train_cider.py": train_cider.parse_arguments,
     "train_vos.py": train_vos.parse_arguments,
     "train_mcd.py": lambda: mcd_options.parse_arguments("", train_mcd.ARCHS),
-    "eval_cider.py": lambda: eval_options.parse_arguments(""),
+    "eval_cider.py": eval_options.parse_arguments,
     "scripts/demo.sh": train_cider.parse_arguments,  # which hands its options on
 }
 

@@ -13,13 +13,14 @@ from models.cider import CIDERNet
 from tests.commands import REPOSITORY, python, run, shell
 from tests.data_files import write_cifar10, write_images
 from tests.golden_rules import fill_by_rule
+from utils.cli.start import MODULES
 
 TRAIN_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("train_*.sh"))
 EVAL_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("eval_*.sh"))
 PYTHON_SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
-NO_NETWORK = """
+BARE = """
 import runpy, socket, sys
-socket.socket.connect = None
+socket.socket.connect = sys.modules["torch"] = None  # neither network nor PyTorch, whose import takes seconds
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -81,10 +82,30 @@ def test_flags_of_eval_scripts_parse(script, tmp_path):
 
 
 @pytest.mark.parametrize("script", PYTHON_SCRIPTS)
-def test_help_needs_no_network(script):
-    done = run(sys.executable, "-c", NO_NETWORK, REPOSITORY / script, "--help")
+def test_help_and_wrong_usage_wait_for_neither_network_nor_pytorch(script):
+    done = run(sys.executable, "-c", BARE, REPOSITORY / script, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+    done = run(sys.executable, "-c", BARE, REPOSITORY / script, "--wokers", "2")
+    assert done.returncode == 2
+    assert done.stderr == f"{script}: error: unknown option --wokers: did you mean --workers?\n"
+
+
+COMPLETE = {"detect.py": ("--ckpt", "x", "--images", "y"), "eval_cider.py": ("--name", "x")}
+
+
+@pytest.mark.parametrize("script", PYTHON_SCRIPTS)
+def test_a_missing_pytorch_is_one_line(script):
+    done = run(sys.executable, "-S", REPOSITORY / script, *COMPLETE.get(script, ()))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{script}: error: {sys.executable} lacks torch, ")
+    assert "pip install -r" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_every_required_package_is_looked_for_but_the_one_that_only_some_scores_need():
+    lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
+    required = [re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("#")]
+    assert [{"scikit-learn": "sklearn"}.get(name, name) for name in required] == [*MODULES, "pytorch-ood"]
 
 
 def test_missing_data_is_named_with_what_to_do(tmp_path):
@@ -100,7 +121,7 @@ def test_missing_data_is_named_with_what_to_do(tmp_path):
     [
         (["--start-epoch", "3"], "--start-epoch has no function here: --resume auto"),
         (["--in-dataset", "MNIST"], "--in-dataset: invalid choice: 'MNIST' (choose from 'digits', 'CIFAR-10', "),
-        (["--gpu", "0", "--device", "cpu"], "--gpu N is --device cuda:N"),
+        (["--gpu", "0", "--device", "cpu"], "--device: not allowed with argument --gpu"),
         (["--epochs", "3", "--warmup-epochs", "5"], "--warmup-epochs 5: --epochs 3 would end within the warm-up"),
         (["--w", "minus"], "--w: minus is not a number of at least 0"),
         (["--device", "cuda:7"], "--device cuda:7 can not be used here"),

@@ -13,11 +13,11 @@ from models.vos import VOSNet
 from utils.checkpoint import official_format, save
 from utils.data.id_sets import load_id
 from utils.data.images import TensorImages
-from utils.errors import UserError
+from utils.errors import UserError, WrongUsage
 from utils.evaluation.features import Features, extract
 from utils.evaluation.linear_probe import cached_batches, train_probe
 from utils.evaluation.pytorch_ood_scores import CLASSES, NOT_OFFERED
-from utils.evaluation.registry import SCORES, chosen_scores, unknown_score
+from utils.evaluation.registry import SCORES, check_names, chosen_scores
 from utils.evaluation.score_parts import Ingredients, Network
 
 CPU = torch.device("cpu")
@@ -126,7 +126,9 @@ def test_no_detector_of_the_library_is_forgotten():
     classes = {name for name, value in vars(detector).items() if isinstance(value, type) and hasattr(value, "predict")}
     assert classes == offered | others
     assert len(NOT_OFFERED) == len(others) + 1  # and mahalanobis, which is ours under another name
-    assert all("there is no score" in unknown_score(name) for name in NOT_OFFERED)
+    for name in NOT_OFFERED:
+        with pytest.raises(WrongUsage, match="there is no score"):
+            check_names(["knn", name])
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from training_runs import (
 )
 
 from utils import checkpoint
+from utils.files import typed
 from utils.training.loop import SaveEvery
 from utils.training.resume import STATE_ENTRIES
 
@@ -135,7 +136,7 @@ def test_a_finished_run_says_so_and_is_left_alone(reference):
     before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
     outcome = run(reference[1])
     assert outcome.status == 0
-    assert f"python eval_cider.py --ckpt {path / 'checkpoint_4.pth.tar'}" in outcome.out
+    assert f"{typed('eval_cider.py')} --ckpt {path / 'checkpoint_4.pth.tar'}" in outcome.out
     assert "epoch" not in outcome.out
     assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
 

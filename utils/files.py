@@ -6,6 +6,9 @@ import json
 import os
 import re
 import secrets
+import shlex
+import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +20,20 @@ from utils.errors import UserError, one_line
 
 # datasets/ and checkpoints/ are found from here, whatever folder a command is typed in.
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def typed(script: str) -> str:
+    """How to run a script of this repository from the folder this process is in, with the Python that runs it.
+
+    `python eval_cider.py` where that is so; the path of the interpreter where `python` is another one or none.
+    """
+    python = next((name for name in ("python", "python3") if shutil.which(name) == sys.executable), None)
+    return shlex.join([python or _from_here(Path(sys.executable)), _from_here(REPOSITORY / script)])
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 @contextmanager

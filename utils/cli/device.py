@@ -4,14 +4,15 @@ import argparse
 
 import torch
 
-from utils.cli.parser import OptionParser
-from utils.errors import one_line
+from utils.errors import WrongUsage, one_line
 
 
-def choose_device(parser: OptionParser, args: argparse.Namespace) -> torch.device:
-    """The device that --device or --gpu names, checked to exist; ends the script with status 2 where it does not."""
-    if args.gpu is not None and args.device is not None:
-        parser.error("--gpu N is --device cuda:N; give one of the two")
+def choose_device(args: argparse.Namespace) -> torch.device:
+    """The device that --device or --gpu names.
+
+    Raises:
+        WrongUsage: it is not there.
+    """
     name = args.device or (f"cuda:{args.gpu}" if args.gpu is not None else None)
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -19,5 +20,7 @@ def choose_device(parser: OptionParser, args: argparse.Namespace) -> torch.devic
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        parser.error(f"--device {name} can not be used here ({one_line(error)}); --device cpu always works")
+        raise WrongUsage(
+            f"--device {name} can not be used here ({one_line(error)}); --device cpu always works"
+        ) from error
     return device

@@ -3,21 +3,16 @@
 import argparse
 from pathlib import Path
 
-import torch
-
 from utils.cli import options
 from utils.cli.command_line import command
-from utils.cli.device import choose_device
-from utils.cli.parser import Role
+from utils.cli.parser import OptionParser, Role
 from utils.data.ood_table import full_ood_name
-from utils.evaluation.projection import PROJECTIONS
-from utils.evaluation.registry import listing, unknown_score
 from utils.files import REPOSITORY
 
 
-def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]:
-    """Arguments and device; ends the script with status 2 where they do not fit together."""
-    parser = options.OptionParser(description=description)
+def parse_arguments(description: str | None = None) -> argparse.Namespace:
+    """The arguments; ends the script with status 2 where they do not fit together."""
+    parser = OptionParser(prog="eval_cider.py", description=description)
     _add_checkpoint_options(parser)
     options.add_id_options(parser, default=None)
     ood = parser.add_argument_group("out-of-distribution data")
@@ -61,18 +56,15 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, torch.device]
         parser.error("give the checkpoint by --name (and --epoch), or by --ckpt FILE")
     if args.ckpt is not None and args.epoch is not None:
         parser.error("--epoch chooses among the checkpoints of a --name; --ckpt is one file")
-    for name in args.score or ():
-        if name != "all" and (reason := unknown_score(name)):
-            parser.error(reason)
     if args.K_sweep is not None and (not args.K_sweep or min(args.K_sweep) < 1):
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
     args.command = command(parser, args, first={"in_dataset": None})
     args.positive = args.positive.upper()
     del args.roles  # metrics.json has all arguments
-    return args, choose_device(parser, args)
+    return args
 
 
-def _add_checkpoint_options(parser: options.OptionParser) -> None:
+def _add_checkpoint_options(parser: OptionParser) -> None:
     group = parser.add_argument_group("checkpoint: --name or --ckpt", role=Role.CALL)
     group.add_argument("--name", help="folder of a run, in checkpoints/<ID set>/")
     group.add_argument(
@@ -88,7 +80,7 @@ def _add_checkpoint_options(parser: options.OptionParser) -> None:
     )
 
 
-def _add_score_options(parser: options.OptionParser) -> None:
+def _add_score_options(parser: OptionParser) -> None:
     group = parser.add_argument_group("scores and metrics")
     group.add_argument(
         "--score",
@@ -147,13 +139,13 @@ def _add_score_options(parser: options.OptionParser) -> None:
     )
 
 
-def _add_output_options(parser: options.OptionParser) -> None:
+def _add_output_options(parser: OptionParser) -> None:
     group = parser.add_argument_group("output", role=Role.CALL)
     group.add_argument("--out", type=Path, metavar="DIR", help="default: eval_<epoch>/ beside the checkpoint")
     group.add_argument("--no-plots", action="store_true", help="numbers only")
     group.add_argument(
         "--projection",
-        choices=(*PROJECTIONS, "none"),
+        choices=("pca", "tsne", "none"),
         default="pca",
         help="plot of features in the plane; tsne takes a minute or more (default: pca)",
     )
@@ -176,6 +168,8 @@ class _ListScores(argparse.Action):
         super().__init__(*args, nargs=0, default=argparse.SUPPRESS, **kwargs)
 
     def __call__(self, parser, namespace, values, option_string=None):
+        from utils.evaluation.registry import listing  # loads PyTorch
+
         print(listing())
         parser.exit()
 
@@ -184,7 +178,7 @@ def _k_or_auto(text: str) -> int | str:
     return text if text == "auto" else options.positive_int(text)
 
 
-def _refuse_official(parser: options.OptionParser) -> None:
+def _refuse_official(parser: OptionParser) -> None:
     for flag in ("--model", "--head", "--feat_dim", "--embedding_dim", "--loss"):
         parser.refuse(flag, "the checkpoint file says it")
     parser.refuse("--subset", "sets of more than 10,000 images are always cut to a fixed subset of that size")

@@ -54,7 +54,7 @@ def parse_arguments(
     args.name = args.name or usual
     named_by = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
     args.command = command(parser, args, settings, first=named_by)
-    return args, first, choose_device(parser, args)
+    return args, first, choose_device(args)
 
 
 def _of_pretraining(

@@ -38,8 +38,9 @@ def int_list(text: str) -> tuple[int, ...]:
 def add_device_options(parser: OptionParser, *, amp_default: str = "off") -> OptionGroup:
     """--device (with the official --gpu N), --amp, --channels-last, --workers. Returns the group."""
     group = parser.add_argument_group("device and speed", role=Role.MANNER)
-    group.add_argument("--device", help="cpu, cuda, cuda:N or mps; default: cuda where there is one, else cpu")
-    group.add_argument("--gpu", type=non_negative_int, metavar="N", help="official spelling of --device cuda:N")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--device", help="cpu, cuda, cuda:N or mps; default: cuda where there is one, else cpu")
+    either.add_argument("--gpu", type=non_negative_int, metavar="N", help="official spelling of --device cuda:N")
     group.add_argument(
         "--amp",
         choices=("off", "bf16", "fp16"),

@@ -26,6 +26,12 @@ class _Options:
         action.role = role or self.role
         return action
 
+    def add_mutually_exclusive_group(self, **kwargs) -> "_EitherGroup":
+        group = _EitherGroup(self, **kwargs)
+        group.role = self.role
+        self._mutually_exclusive_groups.append(group)
+        return group
+
 
 class OptionGroup(_Options, argparse._ArgumentGroup):
     """Options below a heading of their own in --help, with the role of most of them."""
@@ -33,6 +39,10 @@ class OptionGroup(_Options, argparse._ArgumentGroup):
     def __init__(self, *args, role: Role = Role.SETTING, **kwargs):
         super().__init__(*args, **kwargs)
         self.role = role
+
+
+class _EitherGroup(_Options, argparse._MutuallyExclusiveGroup):
+    """Options of which only one may be given."""
 
 
 class OptionParser(_Options, argparse.ArgumentParser):
@@ -59,7 +69,7 @@ class OptionParser(_Options, argparse.ArgumentParser):
         """The options with these roles, or all of them, by the name of their value; not those that end the script."""
         found: dict[str, argparse.Action] = {}
         for action in self._actions:
-            if action.default is not argparse.SUPPRESS and (not roles or _role(action) in roles):
+            if action.default is not argparse.SUPPRESS and (not roles or action.role in roles):
                 found.setdefault(action.dest, action)  # of several spellings the first counts
         return found
 
@@ -69,7 +79,7 @@ class OptionParser(_Options, argparse.ArgumentParser):
         cut = given.index("--") if "--" in given else len(given)
         respelled = [self._respell(token, spelling) for token in given[:cut]]
         namespace, rest = super().parse_known_args(respelled + given[cut:], namespace)
-        namespace.roles = {name: _role(option) for name, option in self.options().items()}
+        namespace.roles = {name: option.role for name, option in self.options().items()}
         return namespace, rest
 
     def _respell(self, token: str, spelling: dict[str, str]) -> str:
@@ -106,10 +116,6 @@ class _Refused(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         parser.error(f"{option_string} has no function here: {self.reason}")
-
-
-def _role(action: argparse.Action) -> Role:
-    return getattr(action, "role", Role.SETTING)  # groups of which one excludes the other know of no role
 
 
 def _dashed(flag: str) -> str:

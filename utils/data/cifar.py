@@ -13,6 +13,7 @@ from utils.data.images import IDImages, TensorImages
 from utils.data.places import is_file, shown
 from utils.data.plain_pickle import load_plain_pickle
 from utils.errors import UserError, one_line
+from utils.files import typed
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
@@ -164,7 +165,7 @@ def read_class_names(name: str, folder: Path) -> tuple[tuple[str, ...], tuple[st
 
 
 def _advice(name: str) -> str:
-    return f"get it by  : python scripts/prepare_data.py --only {name}        ({_DOWNLOAD_SIZE[name]})"
+    return f"get it by  : {typed('scripts/prepare_data.py')} --only {name}        ({_DOWNLOAD_SIZE[name]})"
 
 
 def _read_pickle(name: str, folder: Path, file_name: str, md5: str) -> tuple[dict, bool]:

@@ -10,6 +10,7 @@ from utils.data.image_folder import other_files_note
 from utils.data.images import FileImages, IDImages
 from utils.data.places import is_folder, read_text, shown
 from utils.errors import UserError
+from utils.files import typed
 
 # The classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt, which CIDER's checkpoint was trained on.
 PUBLIC_LIST = Path(__file__).with_name("imagenet100_wnids.txt")
@@ -26,7 +27,7 @@ def read_imagenet_100(_: IDSet, root: Path, *, size: int, **__: object) -> IDIma
         if not is_folder(root / part):
             raise UserError(
                 f"ImageNet-100 not found.\n  looked for : {shown(root / part)}/<wnid>/<image>\n"
-                "  get it by  : python scripts/make_imagenet100.py /path/to/ImageNet\n"
+                f"  get it by  : {typed('scripts/make_imagenet100.py')} /path/to/ImageNet\n"
                 "  or         : pass --id-loc /path/to/folder"
             )
     train, test, names = read_both(root / "train", root / "val")

@@ -6,6 +6,7 @@ from pathlib import Path
 from utils.data.ood_table import OODSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
+from utils.files import typed
 
 # How a list of images begins that were drawn here, not by the authors of a benchmark.
 DRAWN_HERE = "# drawn by prepare_data.py: "
@@ -16,7 +17,7 @@ class MissingSet(UserError):
 
     def __init__(self, row: OODSet, places: list[Path], remark: str = "") -> None:
         looked = "\n               ".join(shown(place) for place in places)
-        by = f"python scripts/prepare_data.py --only {row.name}, or from {row.source}"
+        by = f"{typed('scripts/prepare_data.py')} --only {row.name}, or from {row.source}"
         super().__init__(
             f"{row.name} not found{remark}.\n  looked for : {looked}\n  get it by  : {by}\n"
             f"  or         : pass --ood-loc /path/to/folder, or NAME=PATH for a folder of your own images"

@@ -10,13 +10,12 @@ from scipy.io import savemat
 from utils.data.mat_file import MatError, read_arrays
 from utils.data.places import cannot_read, is_file, shown
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import atomic_write, typed
 
 SELECTED_FILE = "selected_test_32x32.mat"
 FULL_FILE = "test_32x32.mat"
 PER_DIGIT = 1_000
 PUBLISHED_MD5 = "eb5a983be6a315427106f1b164d9cef3"  # of test_32x32.mat
-_ADVICE = "do         : delete it and get it again: python scripts/prepare_data.py --only SVHN"
 
 
 def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -69,7 +68,7 @@ def _selection_notes(content: dict, path: Path) -> tuple[str, ...]:
     if _as_text(content["sha256"]) != _digest(content["X"], content["y"], made_from):
         raise UserError(
             f"damaged file: its content has another checksum than when it was written\n"
-            f"  file       : {shown(path)}\n  {_ADVICE}"
+            f"  file       : {shown(path)}\n  {_advice()}"
         )
     return _source_notes(made_from)
 
@@ -108,7 +107,7 @@ def _read_mat(path: Path) -> dict:
     except MatError as error:
         fault = str(error)
     if fault:
-        raise UserError(f"damaged file: {fault}\n  file       : {shown(path)}\n  {_ADVICE}")
+        raise UserError(f"damaged file: {fault}\n  file       : {shown(path)}\n  {_advice()}")
     md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     return {**content, "y": content["y"].ravel().astype(np.uint8), "md5": md5}
 
@@ -127,3 +126,7 @@ def _fault(images: np.ndarray | None, labels: np.ndarray | None) -> str | None:
 
 def _channels_first(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1)))
+
+
+def _advice() -> str:
+    return f"do         : delete it and get it again: {typed('scripts/prepare_data.py')} --only SVHN"

@@ -21,6 +21,7 @@ from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.registry import chosen_scores
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import majority_vote
+from utils.files import typed
 
 # Of the paper; files of the official code do not say theirs.
 DEFAULT_TEMPERATURE = 0.1
@@ -184,8 +185,8 @@ def load_detector(
         raise UserError(
             f"{checkpoint.path} has no reference statistics to compare images with.\n"
             f"  looked for : {place}\n"
-            f"  get them by: python eval_cider.py --ckpt {checkpoint.path}\n"
-            f"  or         : python detect.py --ckpt {checkpoint.path} --fit FOLDER_OF_ID_IMAGES"
+            f"  get them by: {typed('eval_cider.py')} --ckpt {checkpoint.path}\n"
+            f"  or         : {typed('detect.py')} --ckpt {checkpoint.path} --fit FOLDER_OF_ID_IMAGES"
         )
     found = load_reference(place)
     check_match(checkpoint, found, place)
@@ -227,7 +228,7 @@ def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> No
     if reference.checkpoint_sha256 != checkpoint.sha256:
         raise UserError(
             f"{place} belongs to another checkpoint than {checkpoint.path}\n"
-            f"  do         : python eval_cider.py --ckpt {checkpoint.path}   (or detect.py --fit) makes it anew"
+            f"  do         : {typed('eval_cider.py')} --ckpt {checkpoint.path}   (or detect.py --fit) makes it anew"
         )
     dim = checkpoint.model.embedding_dim
     if reference.bank.shape[1] != dim:

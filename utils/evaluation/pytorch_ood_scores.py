@@ -6,6 +6,7 @@ penultimate features, since feature maps are not kept; detectors that were publi
 
 import copy
 import importlib
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -41,7 +42,7 @@ def _detector(name: str) -> type:
     except ImportError as error:
         raise UserError(
             f"--score {name} is computed by pytorch-ood, which can not be loaded ({one_line(error)})\n"
-            "  get it by  : pip install pytorch-ood==0.4.0"
+            f"  get it by  : {sys.executable} -m pip install pytorch-ood==0.4.0"
         ) from error
     return getattr(module, CLASSES[name])
 

@@ -1,12 +1,12 @@
 """All scores by name. A new score is its formula and one entry here; a detector of pytorch-ood is one line there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.errors import UserError
+from utils.errors import UserError, WrongUsage
 from utils.evaluation.features import Features
 from utils.evaluation.gaussians import fit_mahalanobis, fit_official_mahalanobis, fit_relative_mahalanobis, fit_ssd
 from utils.evaluation.knn_search import Bank
@@ -109,13 +109,13 @@ OWN_SCORES = (
 SCORES: dict[str, Score] = {score.name: score for score in (*OWN_SCORES, *PYTORCH_OOD_SCORES)}
 
 
-def unknown_score(name: str) -> str | None:
-    """Why there is no score of that name; None where there is one."""
-    if name in SCORES:
-        return None
-    if name in NOT_OFFERED:
-        return f"there is no score {name}: {NOT_OFFERED[name]}"
-    return f"unknown score {name}; choose from {', '.join(SCORES)}, all"
+def check_names(names: Iterable[str]) -> None:
+    """Raise WrongUsage, which says why, where there is no score of one of these names."""
+    for name in names:
+        if name in NOT_OFFERED:
+            raise WrongUsage(f"there is no score {name}: {NOT_OFFERED[name]}")
+        if name not in SCORES:
+            raise WrongUsage(f"unknown score {name}; choose from {', '.join(SCORES)}, all")
 
 
 def refusal(name: str, given: Ingredients, method: str) -> str | None:

@@ -21,6 +21,7 @@ from utils.data.images import ImageSet
 from utils.errors import UserError
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.quick import knn_accuracy
+from utils.files import typed
 from utils.training import distributed
 from utils.training.loop import Method, Training
 from utils.training.random_state import seed_all
@@ -162,7 +163,7 @@ class TrainRun:
         """Print the command that evaluates the finished run."""
         if distributed.is_main():
             path = self.folder.checkpoint(self.args.epochs)
-            print(f"Finished: {path}\nTo evaluate it:\n  python eval_cider.py --ckpt {path}")
+            print(f"Finished: {path}\nTo evaluate it:\n  {typed('eval_cider.py')} --ckpt {path}")
 
     def _schedule(self, batches_per_epoch: int, cosine_to: float | None) -> Callable[[int, int], float]:
         args = self.args

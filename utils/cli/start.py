@@ -1,0 +1,42 @@
+"""How a script starts: its command line comes before anything slow is loaded."""
+
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.files import REPOSITORY
+
+# What every script needs of requirements.txt, as it is imported.
+MODULES = ("torch", "torchvision", "numpy", "sklearn", "tqdm", "tensorboard", "matplotlib")
+# Turns that a thread of GNU's OpenMP spins at a barrier before it sleeps. The usual 300,000 are milliseconds, in which
+# it keeps the others from their work where the cores are shared: benchmarks/README.md, "Beside other work".
+SPIN_COUNT = "1000"
+
+
+def start(parse_arguments: Callable[[str | None], object], description: str | None) -> None:
+    """What a script does before its other imports: wrong usage and --help are answered at once, without PyTorch.
+
+    It ends, too, where a package is missing. How threads wait is set here, since OpenMP reads it as it is loaded; what
+    the user has set stays.
+
+    Args:
+        parse_arguments: takes the description for --help; reads the command line of this process.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    parse_arguments(description)
+    missing = [module for module in MODULES if importlib.util.find_spec(module) is None]
+    if missing:
+        script = Path(sys.argv[0]).name
+        sys.exit(f"{script}: error: {sys.executable} lacks {', '.join(missing)}; {_advice()}")
+
+
+def _advice() -> str:
+    environment = REPOSITORY / ".venv" / "bin"
+    if (environment / "python").exists() and Path(sys.prefix) != environment.parent:
+        return f"this repository has an environment: . {shlex.quote(str(environment / 'activate'))}"
+    install = [sys.executable, "-m", "pip", "install", "-r", str(REPOSITORY / "requirements.txt")]
+    return f"get it by: {shlex.join(install)}"

@@ -1,7 +1,7 @@
 """Get the data sets: list them, download and unpack them, check what is there.
 
     python scripts/prepare_data.py --list                        every set: source, size, checksum, licence, state
-    python scripts/prepare_data.py --only CIFAR-10 SVHN LSUN     download (goes on where it broke off), verify, unpack
+    python scripts/prepare_data.py --only CIFAR-10 SVHN LSUN     download, verify, unpack
     python scripts/prepare_data.py --only all                    everything that a script can fetch, about 6 GB and more
     python scripts/prepare_data.py --check                       counts and checksums of what is there
     python scripts/prepare_data.py --check --decode --only ImageNet-100         name the images that cannot be decoded

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,8 @@ from scipy.io import savemat
 
 from tests.faulty_server import FaultyServer
 from utils.data.ood_table import OODSet
-from utils.prepare.download import Patience
 from utils.prepare.sources import Source
 
-PATIENCE = Patience(attempts=2, timeout=5, wait=lambda _: None)
 LSUN = OODSet("LSUN", "files", "", "", 3, ("LSUN/test", "LSUN"))
 
 
@@ -34,6 +33,14 @@ def tar_of(files: dict[str, bytes], *odd: tarfile.TarInfo, compression: str = "g
             tar.addfile(member, io.BytesIO(content))
         for member in odd:
             tar.addfile(member, io.BytesIO(b"\0" * member.size))
+    return stream.getvalue()
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
     return stream.getvalue()
 
 

@@ -25,7 +25,15 @@ def run_eval(monkeypatch, capsys):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def waits(monkeypatch):
+    """The seconds that downloads would have waited between attempts."""
+    seconds: list[float] = []
+    monkeypatch.setattr("pooch.core.time.sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def server(monkeypatch, waits):
     """A server on this machine, with no proxy in between."""
     monkeypatch.setenv("no_proxy", "*")
     running = FaultyServer()

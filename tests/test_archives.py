@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from tests.archive_files import LSUN, PATIENCE, everything_in, lsun_files, png, serve_archive, tar_of
+from tests.archive_files import LSUN, everything_in, lsun_files, png, serve_archive, tar_of, zip_of
 from utils.errors import UserError
 from utils.prepare import archives
 from utils.prepare.archives import ArchiveError, temporary_folder, unpack
@@ -32,12 +32,36 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize(
+    "name", ["LSUN/../../outside", "LSUN\\..\\..\\outside", "/tmp/outside-of-the-archive", "C:\\outside"]
+)
+def test_a_hostile_zip_leaves_nothing(server, tmp_path, name):
+    root = tmp_path / "inner" / "datasets"
+    source = serve_archive(server, zip_of({**lsun_files(), name: b"x"}), "LSUN.zip", md5=False)
+    with pytest.raises(UserError, match="refused, nothing was unpacked"):
+        prepare(LSUN, source, root)
+    assert everything_in(root) == ["downloads", "downloads/LSUN.zip"] and everything_in(tmp_path / "inner") == [
+        "datasets",
+        "datasets/downloads",
+        "datasets/downloads/LSUN.zip",
+    ]
+
+
+def test_a_flipped_bit_in_a_zip_is_found(server, tmp_path):
+    content = bytearray(zip_of(lsun_files()))
+    content[content.index(b"IDAT") + 20] ^= 1
+    source = serve_archive(server, bytes(content), "LSUN.zip", md5=False)
+    with pytest.raises(UserError, match="damaged"):
+        prepare(LSUN, source, tmp_path)
+    assert not (tmp_path / "small_OOD_dataset").exists()
+
+
 @pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_archive_leaves_nothing(server, tmp_path, members):
     root = tmp_path / "inner" / "datasets"
     source = serve_archive(server, tar_of(lsun_files(), *members), md5=False)
     with pytest.raises(UserError, match="refused, nothing was unpacked"):
-        prepare(LSUN, source, root, patience=PATIENCE)
+        prepare(LSUN, source, root)
     assert everything_in(tmp_path) == [
         "inner",
         "inner/datasets",
@@ -84,6 +108,6 @@ DAMAGED = {
 def test_a_damaged_or_other_archive_does_not_get_the_official_place(server, tmp_path, content):
     source = serve_archive(server, content, md5=False)
     with pytest.raises(UserError, match="LSUN: .*(?s:.*)delete the file"):
-        prepare(LSUN, source, tmp_path, patience=PATIENCE)
+        prepare(LSUN, source, tmp_path)
     assert everything_in(tmp_path) == ["downloads", "downloads/LSUN.tar.gz"]
     assert look(LSUN, tmp_path).state == "missing"

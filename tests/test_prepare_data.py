@@ -42,8 +42,8 @@ def test_every_set_has_a_source_a_place_and_a_licence():
             source = source_of(row)
             # The libraries ask Dropbox for the file, the table names the page of the same file.
             assert source.address.removesuffix("?dl=1").replace("/s/raw/", "/s/") == row.source
-            assert source.file_name
-            assert (source.md5 is not None) == bool(row.maintained)
+            assert all(part.file_name and part.md5 for part in source.parts) if source.parts else source.file_name
+            assert (source.md5 is not None) == bool(row.maintained or row.md5)
             assert places_of(row, Path("datasets"))
 
 

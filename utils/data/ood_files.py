@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from utils.data import cifar, mnist
+from utils.data.id_records import id_set
 from utils.data.ood_table import OODSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
@@ -40,6 +42,25 @@ def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
             places = [match for place in places for match in _children(place, part)]
         found += [place for place in places if place not in found]
     return found
+
+
+def find_cifar_set(row: OODSet, root: Path) -> Path:
+    """The folder of the batches of a CIFAR as an OOD set: below the OOD root, beside it, or where the ID set is."""
+    own_folder = id_set(row.name).folder
+    places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
+    folder = cifar.find_cifar(row.name, places)
+    if folder is None:
+        facts = cifar.cifar_facts(row.name)
+        raise MissingSet(row, [place / facts.base_folder / facts.test_list[0][0] for place in (root, own_folder)])
+    return folder
+
+
+def find_mnist(row: OODSet, root: Path) -> Path:
+    """The folder below `root` that holds a file of MNIST."""
+    for folder in existing_places(root, row.folders):
+        if mnist.files_in(folder):
+            return folder
+    raise MissingSet(row, [root / row.folders[0] / name for name in mnist.FILES])
 
 
 def list_file_beside(place: Path) -> Path:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from utils.data import cifar, digits, generated
+from utils.data import cifar, digits, generated, mnist
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places, is_own_draw, list_file_beside
+from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, find_mnist, is_own_draw, list_file_beside
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
+from utils.data.openood import load_openood, openood_count
 from utils.data.places import shown
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
@@ -55,7 +56,9 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
     if row.kind == "generated":
         return _generated_set(row, id_data, seed)
     root = id_set(id_data.name).ood_folder if root is None else Path(root)
-    load = {"svhn": _svhn_set, "cifar": _cifar_set, "files": _file_set}[row.kind]
+    if row.name == "TIN" and openood_count(row.name, id_data.name):
+        return load_openood(row.name, id_data, root)  # all of its images would hold classes of the ID set
+    load = {"svhn": _svhn_set, "cifar": _cifar_set, "mnist": _mnist_set, "files": _file_set}[row.kind]
     return load(row, root, id_data.size, seed)
 
 
@@ -71,14 +74,12 @@ def _svhn_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
 
 
 def _cifar_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
-    own_folder = id_set(row.name).folder
-    places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
-    folder = cifar.find_cifar(row.name, places)
-    if folder is None:
-        facts = cifar.cifar_facts(row.name)
-        raise MissingSet(row, [place / facts.base_folder / facts.test_list[0][0] for place in (root, own_folder)])
-    split = cifar.read_split(row.name, folder, "test")
+    split = cifar.read_split(row.name, find_cifar_set(row, root), "test")
     return _in_memory(row, split.images, size, seed, cifar.file_notes(row.name, split))
+
+
+def _mnist_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
+    return _in_memory(row, mnist.load_mnist(find_mnist(row, root)), size, seed, ())
 
 
 def _in_memory(row: OODSet, images: torch.Tensor, size: int, seed: int, notes: tuple[str, ...]) -> TensorImages:
@@ -142,6 +143,8 @@ def _named(images: ImageSet, row: OODSet, found: int, *, verified: bool = True, 
     """Say by the name and by official_complete how the images found compare with the official set."""
     if found < row.count:
         images.name = f"{row.name} (partial, {found:,} of {row.count:,})"
+    elif found == row.count and len(images) < found:
+        images.name = f"{row.name} (drawn, {len(images):,} of {found:,})"
     elif found > row.count:
         images.name = f"{row.name} (another selection, {len(images):,} of {found:,})"
     elif own_draw:

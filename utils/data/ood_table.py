@@ -14,7 +14,7 @@ class OODSet:
     """One row.
 
     Attributes:
-        kind: "files" (images in a folder), "svhn", "cifar", or "generated" (needs nothing on disk).
+        kind: "files" (images in a folder), "svhn", "mnist", "cifar", or "generated" (needs nothing on disk).
         folders: places below the OOD root, best first; upper and lower case are not told apart.
         source: where to get it.
         count: images of the official set; None where there is none.
@@ -22,6 +22,7 @@ class OODSet:
         unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
             but under a name that says so, and never enters the official mean.
         maintained: class of a library that keeps the address and the checksum of the file up to date.
+        md5: of the file, where it is published and no library keeps it.
         megabytes: about how large the download is, where that is known.
         drawn: the file holds more images, of which prepare_data.py draws `count` by a seeded rule.
     """
@@ -37,6 +38,7 @@ class OODSet:
     far_for: tuple[str, ...] = ()
     unverified_folders: tuple[str, ...] = ()
     maintained: str = ""
+    md5: str | None = None
     megabytes: int | None = None
     drawn: bool = False
 
@@ -125,6 +127,39 @@ OOD_SETS = (
         unverified_folders=("TinyImageNet_resize",),
         near_for=CIFARS,
         maintained=_POOD + "TinyImageNetResize",
+    ),
+    OODSet(
+        "TIN",
+        "files",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "ImageNet terms, non-commercial",
+        10_000,
+        ("tiny-imagenet-200/val/images", "tin/val/images", "tin"),
+        ("Tiny-ImageNet", "tiny-imagenet-200"),
+        near_for=CIFARS,
+        md5="90528d7ca1a48142e341f4ef8d21d0de",
+        megabytes=248,
+    ),
+    OODSet(
+        "MNIST",
+        "mnist",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "CC BY-SA 3.0",
+        70_000,
+        ("MNIST/raw", "MNIST"),
+        far_for=CIFARS,
+        maintained="torchvision.datasets.MNIST",
+        megabytes=12,
+    ),
+    OODSet(
+        "Places365-val",
+        "files",
+        "http://data.csail.mit.edu/places/places365/val_256.tar",
+        "research use",
+        36_500,
+        ("places365_val", "val_256", "places365/val_256"),
+        md5="e27b17d8d44f4af9a78502beb927f808",
+        megabytes=525,
     ),
     OODSet(
         "CIFAR-10",

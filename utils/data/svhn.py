@@ -51,6 +51,12 @@ def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     return _channels_first(images), (note, *notes)
 
 
+def load_full_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """All test images: (26,032, 3, 32, 32) uint8 in the published file, and notes. Errors as `load_selected_svhn`."""
+    content = _read_mat(folder / FULL_FILE)
+    return _channels_first(content["X"]), _source_notes(content["md5"])
+
+
 def selected_count(folder: Path) -> int:
     """How many images selected_test_32x32.mat holds. UserError: damaged. FileNotFoundError: not there."""
     return len(_read_mat(folder / SELECTED_FILE)["y"])

@@ -1,19 +1,24 @@
-"""Unpacking tar archives that nobody vouches for: all of it inside one folder, or nothing."""
+"""Unpacking tar and zip archives that nobody vouches for: all of it inside one folder, or nothing."""
 
 import lzma
 import os
 import secrets
 import shutil
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tqdm import tqdm
 
 from utils.errors import one_line, shown
 from utils.prepare.download import megabytes
+
+# What the readers of archives raise over damaged ones; zipfile has a RuntimeError for those with a password.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
 
 class ArchiveError(Exception):
@@ -39,7 +44,7 @@ def file_names(archive: Path) -> list[str]:
 
 
 def unpack(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
-    """Write those files of a tar archive (plain, gz, bz2, xz) for whose names `keep` is true below `folder`.
+    """Write those files of a tar (plain, gz, bz2, xz) or zip archive for whose names `keep` is true below `folder`.
 
     Every entry is looked at before the first is written: links, devices, absolute names, names that lead out of the
     folder, and more bytes than the disk has free are refused.
@@ -47,14 +52,36 @@ def unpack(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
     Raises:
         ArchiveError: refused, or damaged. `folder` may then hold a part: unpack into a temporary one.
     """
+    if zipfile.is_zipfile(archive):
+        _unpack_zip(archive, folder, keep)
+        return
     with _open(archive) as tar:
         members = [member for member in _checked(tar) if member.isfile() and keep(_normal(member.name))]
-        needed, free = sum(member.size for member in members), shutil.disk_usage(folder).free
-        if needed > free:
-            raise ArchiveError(f"unpacked it needs {megabytes(needed)}, {megabytes(free)} are free")
-        for member in tqdm(members, desc=f"unpacking {archive.name}", unit=" files", disable=None):
+        _require_space(folder, sum(member.size for member in members))
+        for member in _progress(members, archive):
             # The filter holds whatever the checks above may have missed, and drops owners and special permissions.
             tar.extract(member, folder, filter="data")
+
+
+def _unpack_zip(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
+    with _open(archive, zipfile.ZipFile) as content:
+        members = [member for member in content.infolist() if not member.is_dir()]
+        for member in members:
+            _refuse(member.filename, _name_fault(member.filename))
+        members = [member for member in members if keep(_normal(member.filename))]
+        _require_space(folder, sum(member.file_size for member in members))
+        for member in _progress(members, archive):
+            content.extract(member, folder)  # which compares the CRC; a link becomes a file
+
+
+def _progress(members: list, archive: Path) -> Iterable:
+    return tqdm(members, desc=f"unpacking {archive.name}", unit=" files", disable=None)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ArchiveError(f"unpacked it needs {megabytes(needed)}, {megabytes(free)} are free")
 
 
 def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
@@ -63,10 +90,13 @@ def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
     while tar.fileobj.read(1 << 20):
         pass
     for member in members:
-        fault = _fault(member)
-        if fault:
-            raise ArchiveError(f"refused, nothing was unpacked: {shown(member.name)!r} {fault}")
+        _refuse(member.name, _fault(member))
     return members
+
+
+def _refuse(name: str, fault: str | None) -> None:
+    if fault:
+        raise ArchiveError(f"refused, nothing was unpacked: {shown(name)!r} {fault}")
 
 
 def _fault(member: tarfile.TarInfo) -> str | None:
@@ -74,8 +104,12 @@ def _fault(member: tarfile.TarInfo) -> str | None:
         return f"is a link to {shown(member.linkname)!r}"
     if not (member.isfile() or member.isdir()):
         return "is a device or a pipe"
-    name = member.name.replace("\\", "/")
-    if name.startswith("/") or name[1:2] == ":" or os.path.isabs(member.name):
+    return _name_fault(member.name)
+
+
+def _name_fault(told: str) -> str | None:
+    name = told.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or os.path.isabs(told):
         return "is an absolute name"
     if ".." in PurePosixPath(name).parts:
         return "leads out of the folder"
@@ -83,12 +117,12 @@ def _fault(member: tarfile.TarInfo) -> str | None:
 
 
 @contextmanager
-def _open(archive: Path) -> Iterator[tarfile.TarFile]:
+def _open(archive: Path, opener: Callable = tarfile.open) -> Iterator[Any]:
     try:
-        with tarfile.open(archive) as tar:
-            yield tar
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise ArchiveError(f"damaged, or no tar archive: {one_line(error)}") from error
+        with opener(archive) as content:
+            yield content
+    except _DAMAGED as error:
+        raise ArchiveError(f"damaged, or no archive: {one_line(error)}") from error
     except OSError as error:
         # The decompressors raise OSErrors that have no number; those of the disk have one.
         if error.errno is None:

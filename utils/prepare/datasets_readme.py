@@ -79,12 +79,14 @@ def _details(rows: list[OODSet]) -> str:
     listed = list_file_beside(places_of(drawn, _ROOT)[0])
     return f"""Several of these links are dead at times. If one fails, get the file elsewhere, put it at
 `{_ROOT / "downloads"}/` under its own name (SVHN: `{by_hand}`)
-and run the same command again: it is verified and unpacked as if it had been downloaded. A download that broke off goes
-on where it stopped.
+and run the same command again: it is verified and unpacked as if it had been downloaded. A download that breaks off is
+tried again, and leaves nothing behind where it fails.
 
 * A set takes its place only if its number of images is right; where an MD5 is published, the file must have it.
-  Another selection of the same images (OpenOOD's Places365 and iNaturalist, torchvision's) is another set: evaluate it
-  as `NAME=PATH`.
+  Another selection of the same images (torchvision's Places365 and iNaturalist) is another set: evaluate it as
+  `NAME=PATH`.
+* **TIN**, **MNIST**, **Places365-val** and the whole test file of SVHN are what OpenOOD scores, by its own lists
+  (`utils/data/openood_v15.json`).
 * **SVHN** is the first {PER_DIGIT:,} test images of each digit.
 * **{drawn.name}**: {drawn.count:,} of the test images, those with the smallest SHA-256 of
   `{SEED}:<name in the archive>`; they are listed in `{listed}`.

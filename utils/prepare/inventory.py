@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from utils.data import cifar
+from utils.data import cifar, mnist
 from utils.data.id_records import id_set
 from utils.data.image_folder import list_images, unreadable
 from utils.data.imagenet import read_imagenet_100
@@ -41,8 +41,8 @@ class Record:
 
 def look(row: OODSet, data_root: Path) -> Found:
     """Count what is there, without reading it."""
-    look_for = {"cifar": _look_for_cifar, "svhn": _look_for_svhn, "files": _look_for_files}[row.kind]
-    return look_for(row, data_root)
+    kinds = {"cifar": _look_for_cifar, "svhn": _look_for_svhn, "mnist": _look_for_mnist, "files": _look_for_files}
+    return kinds[row.kind](row, data_root)
 
 
 def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False) -> tuple[Found, list[str]]:
@@ -60,6 +60,8 @@ def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False)
         return found, faults + (_cifar_counts(row, found.place) if faults else [])
     if row.kind == "svhn":
         faults += _svhn_faults(source, found.place)
+    elif row.kind == "mnist":
+        faults += _mnist_faults(source, found.place)
     elif decode:
         faults += decoding_faults(list_images(found.place).paths)
     record = read_records(data_root).get(row.name)
@@ -168,6 +170,21 @@ def _svhn_faults(source: Source, folder: Path) -> list[str]:
     if full.is_file() and file_md5(full) != source.md5:
         faults.append(f"{FULL_FILE} is not the published file: md5 {file_md5(full)} in place of {source.md5}")
     return faults
+
+
+def _look_for_mnist(row: OODSet, data_root: Path) -> Found:
+    for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
+        if mnist.files_in(folder):
+            try:
+                return _counted(row, folder, len(mnist.load_mnist(folder)))
+            except UserError as error:
+                return Found("other", folder, str(error).splitlines()[0])
+    return Found("missing", places_of(row, data_root)[0], "")
+
+
+def _mnist_faults(source: Source, folder: Path) -> list[str]:
+    packed = [(part, folder / part.file_name) for part in source.parts if (folder / part.file_name).is_file()]
+    return [f"{path.name} is not the published file" for part, path in packed if file_md5(path) != part.md5]
 
 
 def _look_for_files(row: OODSet, data_root: Path) -> Found:

@@ -13,14 +13,14 @@ from utils.data.svhn import SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
 from utils.prepare.archives import ArchiveError, file_names, temporary_folder, unpack
-from utils.prepare.download import DownloadError, Patience, fetch, file_md5
+from utils.prepare.download import DownloadError, fetch, file_md5
 from utils.prepare.inventory import Found, Record, add_record, cifar_faults, images_digest, look
 from utils.prepare.sources import Source, archive_of, places_of
 
 SEED = 0
 
 
-def prepare(row: OODSet, source: Source, data_root: Path, *, patience: Patience | None = None) -> str:
+def prepare(row: OODSet, source: Source, data_root: Path) -> str:
     """Put a set into its official place unless it is there; returns one line about what was done.
 
     Nothing that is there is overwritten, and a set gets its place only when all of it is right. The downloaded file
@@ -30,7 +30,7 @@ def prepare(row: OODSet, source: Source, data_root: Path, *, patience: Patience 
         UserError: the source fails, the file is damaged or another one, or something else stands in the place.
     """
     try:
-        done = _put_in_place(row, source, data_root, patience)
+        done = _put_in_place(row, source, data_root)
         _link_other_places(row, data_root)
     except OSError as error:
         raise UserError(f"{row.name} cannot be written: {error.strerror}\n  place      : {error.filename}") from error
@@ -49,13 +49,19 @@ def draw(names: list[str], count: int, seed: int = SEED) -> list[str]:
     return sorted(sorted(names, key=key)[:count])
 
 
-def _put_in_place(row: OODSet, source: Source, data_root: Path, patience: Patience | None) -> str:
+def _put_in_place(row: OODSet, source: Source, data_root: Path) -> str:
     found = look(row, data_root)
     if found.state == "found":
+        if row.kind == "svhn":  # of which OpenOOD scores more than the selection
+            _get_file(row, source, data_root)
         return f"there already: {found.what} in {found.place}"
     place = places_of(row, data_root)[0]
     _require_free(row, found, place)
-    file = _get_file(row, source, data_root, patience)
+    if row.kind == "mnist":
+        for part in source.parts:
+            _get_file(row, part, data_root)
+        return f"{look(row, data_root).what} in {place}"
+    file = _get_file(row, source, data_root)
     if row.kind == "svhn":
         _select_svhn(row, file.parent)
     else:
@@ -66,7 +72,7 @@ def _put_in_place(row: OODSet, source: Source, data_root: Path, patience: Patien
 
 
 def _require_free(row: OODSet, found: Found, place: Path) -> None:
-    if row.kind == "svhn" and found.state == "missing":
+    if row.kind in ("svhn", "mnist") and (found.state == "missing" or row.kind == "mnist"):
         return
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
@@ -77,7 +83,7 @@ def _require_free(row: OODSet, found: Found, place: Path) -> None:
         )
 
 
-def _get_file(row: OODSet, source: Source, data_root: Path, patience: Patience | None) -> Path:
+def _get_file(row: OODSet, source: Source, data_root: Path) -> Path:
     file = archive_of(row, source, data_root)
     if file.is_file():
         if source.md5 is not None and file_md5(file) != source.md5:
@@ -88,7 +94,7 @@ def _get_file(row: OODSet, source: Source, data_root: Path, patience: Patience |
             )
         return file
     try:
-        fetch(source.address, file, md5=source.md5, patience=patience)
+        fetch(source.address, file, md5=source.md5)
     except DownloadError as error:
         checksum = f" (md5 {source.md5})" if source.md5 else ""
         raise UserError(
@@ -137,8 +143,8 @@ def _folders_in_archive(row: OODSet, place: Path) -> tuple[str, ...]:
 
 
 def _belongs_to(folders: tuple[str, ...]) -> Callable[[str], bool]:
-    top = folders[0].split("/")[0].casefold()
-    return lambda name: name.split("/")[0].casefold() == top
+    tops = tuple(f"{folder}/".casefold() for folder in folders)
+    return lambda name: name.casefold().startswith(tops)
 
 
 def _first_folder(folder: Path, wanted: tuple[str, ...]) -> Path:

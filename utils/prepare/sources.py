@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from utils.data import cifar
+from utils.data import cifar, mnist
 from utils.data.id_records import ID_SETS, id_set
 from utils.data.ood_table import OODSet
 
 
 @dataclass(frozen=True)
 class Source:
-    """Address of the file that holds a set, the name it gets here, and its MD5 where one is published."""
+    """Address of the file that holds a set, the name it gets here, and its MD5 where one is published.
+
+    parts: the files of a set that comes as several, of which `address` is the folder.
+    """
 
     address: str
     file_name: str
     md5: str | None = None
+    parts: tuple["Source", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,14 @@ def source_of(row: OODSet) -> Source:
         if row.kind == "svhn":
             address, file_name, md5 = facts.split_list["test"]
             return Source(address, file_name, md5)
+        if row.kind == "mnist":
+            address = facts.mirrors[0]
+            parts = tuple(Source(address + name, name, md5) for name, md5 in facts.resources if name in mnist.FILES)
+            return Source(address, "", ", ".join(part.md5 for part in parts), parts)
         return Source(facts.url, _file_name(row.source), facts.tgz_md5)
     # A Dropbox link leads to a page about the file; this leads to the file.
     query = "?dl=1" if "dropbox.com" in row.source else ""
-    return Source(row.source + query, _file_name(row.source))
+    return Source(row.source + query, _file_name(row.source), row.md5)
 
 
 def places_of(row: OODSet, data_root: Path) -> list[Path]:
@@ -86,7 +94,7 @@ def ood_roots(row: OODSet, data_root: Path) -> list[Path]:
 
 def archive_of(row: OODSet, source: Source, data_root: Path) -> Path:
     """Where the downloaded file stands, and where a person puts one that was fetched elsewhere."""
-    folder = places_of(row, data_root)[0] if row.kind == "svhn" else data_root / "downloads"
+    folder = places_of(row, data_root)[0] if row.kind in ("svhn", "mnist") else data_root / "downloads"
     return folder / source.file_name
 
 

@@ -19,9 +19,10 @@ if __name__ == "__main__":
 import argparse
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import torch
 
@@ -29,30 +30,107 @@ from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.cli.device import choose_device
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
+from utils.data.images import ImageSet
 from utils.data.ood_sets import load_ood
 from utils.detection.fit import keep_reference
-from utils.errors import UserError, run_script
-from utils.evaluation import plots, report, tables
+from utils.errors import UserError, note, run_script
+from utils.evaluation import report, tables
+from utils.evaluation.benchmark import BENCHMARKS
+from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, normalised_space, unit_penultimate
+from utils.evaluation.facts import about, plain_settings
 from utils.evaluation.features import AMP_TYPES, Features, extract
-from utils.evaluation.inputs import OODSets, about, find_checkpoint, load_id_data, load_ood_sets
-from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, sweep_tables
-from utils.evaluation.neighbours import choose_k, sweep_k
+from utils.evaluation.folder import evaluation_folder
+from utils.evaluation.inputs import find_checkpoint, load_id_data
+from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, size_notes, sweep_tables
+from utils.evaluation.neighbours import choose_k
+from utils.evaluation.ood import OODSets, load_ood_sets
 from utils.evaluation.probe import augmented_batches, probe_accuracy
-from utils.evaluation.projector import write_projector
+from utils.evaluation.progress import say
 from utils.evaluation.registry import check_names, chosen_scores
-from utils.evaluation.score_parts import Ingredients, Score
-from utils.evaluation.scored import narrowed, scored_lists, scored_note, unlabelled_of, usual_ood_sets, what_is_scored
+from utils.evaluation.score_parts import Ingredients
+from utils.evaluation.scored import narrowed, scored_lists, unlabelled_of, usual_ood_sets, what_is_scored
+from utils.files import require_writable
 from utils.training.run_folder import environment
 
+FeaturesOf = Callable[[ImageSet], Features]
 
-def chosen(args: argparse.Namespace, checkpoint: Checkpoint, given: Ingredients) -> list[Score]:
-    """The scores that were asked for, or the usual one of the method; says which ones `all` leaves out."""
-    method = checkpoint.method
-    scores, left_out = chosen_scores(args.score or [method.score], given, method.label)
-    for reason in left_out:
-        print(f"note: {reason}", file=sys.stderr)
-    return scores
+
+def main() -> None:
+    """Options, data, evaluation, report."""
+    args = parse_arguments(__doc__)
+    device = choose_device(args)
+    check_names(name for name in args.score or () if name != "all")
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    checkpoint = load_checkpoint(args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch))
+    say(f"{checkpoint.path}: {checkpoint.method.label}, epoch {checkpoint.epoch}, on {device}")
+    settings = plain_settings(vars(args))
+    out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
+    out = evaluation_folder(out, checkpoint, settings, overwrite=args.overwrite)
+
+    data, ood, lists = load_images(args, checkpoint)
+
+    evaluation, notes = evaluate_images(args, device, checkpoint, data, ood)
+
+    fault = collapse(len(data.class_names), evaluation.id_accuracy["knn"], checkpoint.prototypes)
+    scored = what_is_scored(ood, lists, args.scored)
+    found = make_tables(
+        checkpoint,
+        data,
+        ood,
+        evaluation,
+        benchmark=BENCHMARKS[args.benchmark],
+        positive=args.positive,
+        scored=scored,
+        notes=[*([f"THIS NETWORK HAS COLLAPSED: {fault}"] if fault else []), *notes],
+    )
+    print(tables.to_text(*found))
+    swept = sweep_tables(found[0], evaluation.sweep)
+    if swept:
+        print(tables.to_text(*swept))
+    if fault:
+        print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
+    facts = about(checkpoint, data, ood, settings, environment())
+    facts |= {
+        "benchmark": args.benchmark,
+        "unlabelled": unlabelled_of(checkpoint),
+        "scored": scored,
+        "collapsed": fault,
+    }
+    say("writing and drawing")
+    written = report.write(
+        out,
+        found,
+        swept,
+        ood,
+        evaluation,
+        facts,
+        class_names=data.class_names,
+        prototypes=checkpoint.prototypes,
+        pictures=not args.no_plots,
+        projection=args.projection,
+        projector=args.projector,
+        seed=args.seed,
+    )
+    print(f"Written to {out}: {' '.join(path.name for path in written)}")
+
+
+def load_images(args: argparse.Namespace, checkpoint: Checkpoint) -> tuple[IDData, OODSets, dict]:
+    """The ID set and the OOD sets, those of their images that are scored, and the lists that say which these are."""
+    say("reading the images")
+    data = load_id_data(checkpoint, args.in_dataset, args.id_loc, image_size=args.image_size, download=args.download)
+    check_neighbours(args, data)
+    benchmark = BENCHMARKS[args.benchmark]
+    usual = benchmark.sets(data.name)
+    if not usual:
+        known = ", ".join(benchmark.groups)
+        raise UserError(f"--benchmark {benchmark.name} has no OOD sets for {data.name}; it has them for {known}")
+    wanted = args.ood_sets or usual_ood_sets(checkpoint, usual)
+    ood = load_ood_sets(data, wanted, args.ood_loc, benchmark=benchmark, seed=args.seed)
+    for text in (*data.notes, *(f"{each.name}: {text}" for each in ood.sets for text in each.images.notes)):
+        note(text)
+    lists = scored_lists(checkpoint, args.scored)
+    return *narrowed(data, ood, lists), lists
 
 
 def check_neighbours(args: argparse.Namespace, data: IDData) -> None:
@@ -63,7 +141,57 @@ def check_neighbours(args: argparse.Namespace, data: IDData) -> None:
         raise UserError(f"{flag} {max(wanted)} needs as many ID training images, but there are {len(data.train):,}")
 
 
-def extractor(args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData) -> Any:
+def evaluate_images(
+    args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets
+) -> tuple[Evaluation, list[str]]:
+    """Features, scores and metrics, and the notes for below the table; keeps what detect.py needs."""
+    given = Ingredients.of(checkpoint, k=1, device=device, mean=data.mean, std=data.std, workers=args.workers)
+    method = checkpoint.method
+    scores, left_out = chosen_scores(args.score or [method.score], given, method.label)
+    for reason in left_out:
+        note(reason)
+    keeps = can_keep(checkpoint)
+    features_of = extractor(args, device, checkpoint, data, checkpoint.path.parent / "features" if keeps else None)
+    train, test = features_of(data.train), features_of(data.test)
+    others = {each.name: features_of(each.images) for each in ood.sets}
+    space = normalised_space(train, test, others, len(data.class_names), device)
+    k, notes = neighbour(args, data, ood, space, features_of)
+    evaluation = evaluate(
+        train,
+        test,
+        others,
+        scores=scores,
+        given=replace(given, k=k, num_classes=len(data.class_names)),
+        space=space,
+        images={ID_TEST: data.test, **{each.name: each.images for each in ood.sets}},
+        positive=args.positive,
+        resamples=args.bootstrap,
+        seed=args.seed,
+        sweep=args.K_sweep or (),
+    )
+    if args.linear_probe:
+        evaluation = with_linear_probe(args, device, checkpoint, data, train, test, evaluation)
+    if keeps:
+        id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
+        keep_reference(
+            checkpoint, data, train, test, id_scores=id_scores, k=k, id_accuracy=evaluation.id_accuracy["knn"]
+        )
+    return evaluation, [*notes, *size_notes(data, ood, k)]
+
+
+def can_keep(checkpoint: Checkpoint) -> bool:
+    """Whether features, and what detect.py needs, can be kept beside the checkpoint; says so where they can not."""
+    try:
+        require_writable(checkpoint.path.parent)
+        return True
+    except UserError as error:
+        note(f"no features are kept, and no statistics for detect.py: {error}")
+        return False
+
+
+def extractor(
+    args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, cache: Path | None
+) -> FeaturesOf:
     """The function from a set of images to its features: one forward pass, or none where they are cached."""
     model = checkpoint.model.to(device)
     if args.channels_last:
@@ -78,13 +206,13 @@ def extractor(args: argparse.Namespace, device: torch.device, checkpoint: Checkp
         amp=args.amp,
         channels_last=args.channels_last,
         workers=args.workers,
-        cache_dir=None if args.no_cache else args.cache_dir or checkpoint.path.parent / "features",
+        cache_dir=None if args.no_cache else args.cache_dir or cache,
         checkpoint_sha=checkpoint.sha256,
     )
 
 
 def neighbour(
-    args: argparse.Namespace, data: IDData, ood: OODSets, space: Space, features_of: Any
+    args: argparse.Namespace, data: IDData, ood: OODSets, space: Space, features_of: FeaturesOf
 ) -> tuple[int, list[str]]:
     """K of the KNN score, and the note on how it was chosen where nobody gave it."""
     usual = min(id_set(data.name).k, len(data.train))
@@ -97,7 +225,7 @@ def neighbour(
     return k, [chosen_k_line(k, aurocs, ood)]
 
 
-def add_linear_probe(
+def with_linear_probe(
     args: argparse.Namespace,
     device: torch.device,
     checkpoint: Checkpoint,
@@ -121,102 +249,6 @@ def add_linear_probe(
     share = probe_accuracy(train, test, len(data.class_names), seed=args.seed, device=device, batches=batches)
     name = "linear_probe_augmented" if batches else "linear_probe"
     return replace(evaluation, id_accuracy={**evaluation.id_accuracy, name: share})
-
-
-def write(
-    args: argparse.Namespace,
-    checkpoint: Checkpoint,
-    data: IDData,
-    evaluation: Evaluation,
-    found: list[tables.Table],
-    sweep: dict[int, dict[str, dict[str, float]]],
-    k: int,
-    scored: dict[str, Any] | None,
-) -> None:
-    """Everything that is left in the folder of the evaluation."""
-    out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
-    facts = about(checkpoint, data, vars(args), environment())
-    facts |= {"unlabelled": unlabelled_of(checkpoint), "scored": scored, "id_files_official": data.official}
-    if sweep:
-        facts["k_sweep"] = sweep
-    try:
-        written = report.write_numbers(out, found, evaluation, facts)
-        if sweep:
-            written += report.write_tables(out, "k_sweep", sweep_tables(found[0], sweep))
-        if not args.no_plots:
-            written += report.draw(
-                out,
-                evaluation,
-                class_names=data.class_names,
-                prototypes=checkpoint.prototypes,
-                projection=args.projection,
-                seed=args.seed,
-            )
-            if sweep:
-                plots.metrics_over_k(out / "k_sweep", sweep, k)
-                written.append(out / "k_sweep.png")
-        if args.projector:
-            written.append(write_projector(out, evaluation, data.class_names, seed=args.seed))
-    except OSError as error:
-        raise UserError(f"the results could not be written: {error}\n  do         : pass --out DIR") from error
-    print(f"Written to {out}: {' '.join(path.name for path in written)}")
-
-
-def evaluate_checkpoint(
-    args: argparse.Namespace, device: torch.device, checkpoint: Checkpoint, data: IDData, ood: OODSets
-) -> None:
-    """Extract, score, print and write."""
-    lists = scored_lists(checkpoint, args.scored)
-    scored = what_is_scored(ood, lists, args.scored)
-    data, ood = narrowed(data, ood, lists)
-    given = Ingredients.of(checkpoint, k=1, device=device, mean=data.mean, std=data.std, workers=args.workers)
-    scores = chosen(args, checkpoint, given)
-    features_of = extractor(args, device, checkpoint, data)
-    others = {name: features_of(images) for name, images in ood.images.items()}
-    train, test = features_of(data.train), features_of(data.test)
-    space = normalised_space(train, test, others, len(data.class_names), device)
-    k, notes = neighbour(args, data, ood, space, features_of)
-    notes = [*([scored_note(scored)] if scored else []), *notes, *data.notes]
-    evaluation = evaluate(
-        train,
-        test,
-        others,
-        scores=scores,
-        given=replace(given, k=k),
-        space=space,
-        images={ID_TEST: data.test, **ood.images},
-        positive=args.positive,
-        resamples=args.bootstrap,
-        seed=args.seed,
-    )
-    if args.linear_probe:
-        evaluation = add_linear_probe(args, device, checkpoint, data, train, test, evaluation)
-    id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
-    keep_reference(checkpoint, data, train, test, id_scores=id_scores, k=k, id_accuracy=evaluation.id_accuracy["knn"])
-    found = make_tables(checkpoint, data.name, ood, evaluation, positive=args.positive, notes=notes)
-    print(tables.to_text(*found))
-    sweep = {}
-    if args.K_sweep:
-        id_rows, ood_rows = space.features[ID_TEST], {name: space.features[name] for name in others}
-        sweep = sweep_k(space.bank, id_rows, ood_rows, args.K_sweep, positive=args.positive)
-        print(tables.to_text(*sweep_tables(found[0], sweep)))
-    write(args, checkpoint, data, evaluation, found, sweep, k, scored)
-
-
-def main() -> None:
-    """Find and load, then evaluate."""
-    args = parse_arguments(__doc__)
-    device = choose_device(args)
-    check_names(name for name in args.score or () if name != "all")
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    path = args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch)
-    checkpoint = load_checkpoint(path)
-    data = load_id_data(checkpoint, args.in_dataset, args.id_loc, image_size=args.image_size, download=args.download)
-    check_neighbours(args, data)
-    ood = load_ood_sets(data, args.ood_sets or usual_ood_sets(checkpoint, data.name), args.ood_loc, seed=args.seed)
-    for note in (*data.notes, *(f"{name}: {note}" for name, images in ood.images.items() for note in images.notes)):
-        print(f"note: {note}", file=sys.stderr)
-    evaluate_checkpoint(args, device, checkpoint, data, ood)
 
 
 if __name__ == "__main__":

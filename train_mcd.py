@@ -185,6 +185,7 @@ def seen(mix: Mix, best: BestWeights | None, epoch: int) -> dict[str, Any]:
         "mode": mix.split.mode,
         "ood": list(mix.split.ood),
         "choice": choice,
+        "epoch": epoch if best is None else int(best.epoch),
         "split": splits.as_plain(mix.split),
     }
 

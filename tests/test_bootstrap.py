@@ -55,7 +55,7 @@ def test_sets_share_their_id_images_so_that_means_can_be_taken():
     found = bootstrap_metrics(id_scores, {"a": ood_scores, "b": ood_scores}, resamples=100)
     assert np.corrcoef(found["a"]["auroc"], found["b"]["auroc"])[0, 1] > 0.9
     metrics = ood_metrics(id_scores, ood_scores)
-    mean = Mean("mean (2)", [Row(name, 1, metrics, True, samples=found[name]) for name in ("a", "b")])
+    mean = Mean("mean", "mean (2)", [Row(name, 1, metrics, True, samples=found[name]) for name in ("a", "b")])
     np.testing.assert_allclose(mean.samples["auroc"], (found["a"]["auroc"] + found["b"]["auroc"]) / 2)
 
 

@@ -11,6 +11,7 @@ from models.cider import CIDERNet
 from models.mcd import MCDNet
 from tests.data_files import write_images
 from utils.checkpoint import load_checkpoint, official_format, save
+from utils.data.id_records import ID_SETS
 from utils.data.id_sets import load_id
 from utils.data.ood_sets import load_ood
 from utils.data.splits import Split, as_plain, save_split, split_set
@@ -185,7 +186,14 @@ def test_a_damaged_list_in_a_checkpoint_is_one_message(run_eval, tmp_path):
 def test_sets_of_the_mix_come_first_and_once(tmp_path):
     found = load_checkpoint(mcd_checkpoint(tmp_path, make_split("inductive")))
     found.args["ood"] = ["lsun-crop", "mine=photos"]
-    assert usual_ood_sets(found, "CIFAR-10") == ["lsun-crop", "mine=photos", "SVHN", "places365", "iSUN", "dtd"]
+    assert usual_ood_sets(found, ID_SETS["CIFAR-10"].ood) == [
+        "lsun-crop",
+        "mine=photos",
+        "SVHN",
+        "places365",
+        "iSUN",
+        "dtd",
+    ]
 
 
 def test_detect_scores_with_the_discrepancy(run_eval, tmp_path, monkeypatch):

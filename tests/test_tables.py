@@ -35,16 +35,12 @@ def test_text_is_aligned_and_states_everything():
     assert lines[5].split() == ["mean", "(2)", "20.00", "80.00", "50.00", "25.00"]
     assert len({len(line) for line in lines[1:6]}) == 1
     assert lines[6:9] == ["mean over: SVHN, iSUN", "not in the mean: dtd (partial, 1,200 of 5,640)", "a note"]
-    assert lines[9:] == [
-        "not evaluated: LSUN not found.",
-        "  looked for : data/LSUN",
-        "  get it by  : by hand | 50%_of_it",
-    ]
+    assert lines[9:] == ["not evaluated: LSUN not found; looked for : data/LSUN; get it by : by hand | 50%_of_it"]
 
 
 def test_mean_is_over_all_sets_where_none_is_official():
     table = make(rows=ROWS[2:], missing=())
-    assert table.mean["fpr95"] == 1.0
+    assert table.means[0].metrics["fpr95"] == 1.0
     assert "mean over: dtd (partial, 1,200 of 5,640) (no complete official set)" in to_text(table)
     assert "mean (1)" in to_text(table)
 
@@ -54,7 +50,7 @@ def test_markdown_has_a_cell_for_each_column_and_escapes_bars():
     lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {7}
     assert lines[0].startswith("| OOD set | images | FPR95 ↓ |")
-    assert "not evaluated: LSUN not found.; looked for : data/LSUN; get it by" in to_markdown(table)
+    assert "not evaluated: LSUN not found; looked for : data/LSUN; get it by" in to_markdown(table)
 
 
 def test_latex_escapes_what_latex_would_read():
@@ -91,16 +87,54 @@ def test_intervals_stand_in_brackets_and_in_the_csv():
     assert (float(rows[0]["fpr95_low_percent"]), float(rows[0]["fpr95_high_percent"])) == pytest.approx((0.5, 19.5))
 
 
-def test_near_and_far_are_shown_where_there_are_both():
-    near, far = (
-        Row(name, 10, metrics(value, 0.5), False, group)
-        for name, value, group in (("CIFAR-100", 0.4, "near"), ("SVHN", 0.2, "far"))
+GROUPED = tuple(
+    Row(name, 10, metrics(value, 0.5), official, group)
+    for name, value, official, group in (
+        ("CIFAR-100", 0.4, True, "near"),
+        ("SVHN", 0.2, True, "far"),
+        ("dtd", 0.6, True, "far"),
+        ("MNIST (partial, 10 of 70,000)", 1.0, False, "far"),
+        ("mine", 1.0, False, ""),
     )
-    lines = to_text(make(rows=(near, far), missing=())).splitlines()
-    assert [line.split("  ")[0] for line in lines[4:7]] == ["mean (2)", "near (1)", "far (1)"]
-    assert lines[5].split()[2] == "40.00" and "near (1): CIFAR-100" in lines and "far (1): SVHN" in lines
-    assert "near" not in to_text(make(rows=(near,)))
-    assert to_latex(make(rows=(near, far))).count(r"\\" + "\n") == 6
+)
+
+
+def test_groups_of_a_benchmark_have_means_of_their_whole_sets():
+    table = Table("CIDER", "a", "CIFAR-10", "s", 1, GROUPED[:3], groups={"near": 1, "far": 2})
+    lines = to_text(table).splitlines()
+    assert [line.split("  ")[0] for line in lines[5:7]] == ["near (1)", "far (2)"]
+    assert lines[5].split()[2] == "40.00" and lines[6].split()[2] == "40.00"
+    assert "near over: CIFAR-100" in lines and "far over: SVHN, dtd" in lines
+    assert to_latex(table).count(r"\\" + "\n") == 6
+
+
+def test_a_group_that_is_not_whole_says_which_sets_it_is_over():
+    table = Table("CIDER", "a", "CIFAR-10", "s", 1, GROUPED, groups={"near": 2, "far": 4})
+    assert [mean.label for mean in table.means] == ["near (1 of 2: CIFAR-100)", "far (2 of 4: SVHN, dtd)"]
+    assert [mean.metrics["fpr95"] for mean in table.means] == pytest.approx([0.4, 0.4])
+    assert "in no mean: MNIST (partial, 10 of 70,000), mine" in to_text(table)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [row["in_mean"] for row in rows[:5]] == ["yes", "yes", "yes", "no", "no"]
+    nothing_whole = Table("CIDER", "a", "CIFAR-10", "s", 1, GROUPED[3:], groups={"near": 2, "far": 4})
+    assert [mean.label for mean in nothing_whole.means] == ["mean (2)"]
+
+
+def test_latex_has_a_caption_a_label_notes_below_and_the_best_in_bold():
+    first = make(notes=("a note",))
+    better = tuple(Row(row.name, row.images, row.metrics | {"auroc": 0.95}, row.official) for row in ROWS)
+    text = to_latex(first, Table("CIDER", "ResNet-18", "CIFAR-10", "SSD", 500, better, MISSING, ("a note",)))
+    caption = next(line for line in text.splitlines() if line.startswith(r"\caption"))
+    assert "CIFAR-10" in caption and "a note" not in caption and "mean over" not in caption
+    assert r"\label{tab:cider-cifar-10-scores}" in text
+    # FPR95 is the same in both rows, so that both are the best; AUROC is better in the second.
+    assert r"KNN (K=100) & \textbf{10.00} / 90.00" in text and r"SSD & \textbf{10.00} / \textbf{95.00}" in text
+    assert text.index(r"\end{tabular}") < text.index("a note") < text.index(r"\end{table}")
+    assert r"\textbf{20.00} & \textbf{80.00}" in to_latex(make())  # the mean of a table of one score
+
+
+def test_the_epoch_of_the_weights_stands_beside_that_of_the_run():
+    table = Table("MCD", "a", "digits", "discrepancy", 10, ROWS, epoch_note="weights of epoch 6")
+    assert "   epoch 10 (weights of epoch 6)   " in to_text(table)
 
 
 def test_several_scores_stand_side_by_side():

@@ -7,6 +7,7 @@ from utils.cli import options
 from utils.cli.command_line import command
 from utils.cli.parser import OptionParser, Role
 from utils.data.ood_table import full_ood_name
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY
 
 
@@ -30,6 +31,13 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
         metavar="SET",
         help="names, or NAME=PATH for a folder of images (default: the sets of the paper's table, and before them "
         "those in the unlabelled mix of MCD)",
+    )
+    ood.add_argument(
+        "--benchmark",
+        choices=tuple(BENCHMARKS),
+        default="cider",
+        help="whose OOD sets and rules: cider has the five sets of the CIDER paper and ID as the positive class, odin "
+        "the five of ODIN and MCD (default: %(default)s)",
     )
     ood.add_argument(
         "--scored",
@@ -59,7 +67,7 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
     if args.K_sweep is not None and (not args.K_sweep or min(args.K_sweep) < 1):
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
     args.command = command(parser, args, first={"in_dataset": None})
-    args.positive = args.positive.upper()
+    args.positive = (args.positive or BENCHMARKS[args.benchmark].positive).upper()
     del args.roles  # metrics.json has all arguments
     return args
 
@@ -109,9 +117,8 @@ def _add_score_options(parser: OptionParser) -> None:
     group.add_argument(
         "--positive",
         choices=("id", "ood"),
-        default="id",
         help="class that FPR95 calls positive. ood is OpenOOD's convention, whose FPR95 is another "
-        "number: never compare the two (default: id, as in the CIDER paper)",
+        "number: never compare the two (default: the benchmark's; id in the CIDER paper)",
     )
     group.add_argument(
         "--bootstrap",
@@ -141,7 +148,14 @@ def _add_score_options(parser: OptionParser) -> None:
 
 def _add_output_options(parser: OptionParser) -> None:
     group = parser.add_argument_group("output", role=Role.CALL)
-    group.add_argument("--out", type=Path, metavar="DIR", help="default: eval_<epoch>/ beside the checkpoint")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: eval_<epoch>/ beside the checkpoint. Where that holds the figures of another evaluation (other "
+        "options, another file), the new ones go to DIR_2, DIR_3, ...",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace the figures of another evaluation in DIR")
     group.add_argument("--no-plots", action="store_true", help="numbers only")
     group.add_argument(
         "--projection",

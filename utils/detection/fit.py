@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,18 +20,11 @@ from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, one_line, shown
 from utils.evaluation.features import Features, extract
+from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.knn_search import knn_search
 from utils.evaluation.metrics import accuracy
 from utils.evaluation.scores import majority_vote
 from utils.files import typed
-
-
-class InputFormat(NamedTuple):
-    """How a network wants its images: size of a side, mean and standard deviation of the channels on 0..1."""
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def input_format(checkpoint: Checkpoint) -> InputFormat:
@@ -42,11 +35,9 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     Raises:
         UserError: a file of this repository that does not say it.
     """
-    args = checkpoint.args
-    if "input" in args:
-        said = args["input"]
-        return InputFormat(int(said["size"]), tuple(said["mean"]), tuple(said["std"]))
-    trained_on = find_id_set(args.get("in_dataset") or "")
+    if said := trained_format(checkpoint):
+        return said
+    trained_on = find_id_set(checkpoint.args.get("in_dataset") or "")
     if trained_on is not None and trained_on.mean is None:
         raise UserError(
             f"{checkpoint.path} does not say how its images were normalised\n"

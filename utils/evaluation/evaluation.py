@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.evaluation.bootstrap import bootstrap_metrics
@@ -22,6 +23,7 @@ from utils.evaluation.metrics import (
     recall_threshold,
     separability_degrees,
 )
+from utils.evaluation.neighbours import sweep_k
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_means
@@ -35,6 +37,7 @@ class ScoreResult:
 
     Attributes:
         name: as in the registry.    shown: as tables name it, with its settings.
+        k: K of the KNN score; None for others.
         id_scores, ood_scores: larger = more ID.
         threshold: the ID score that 95 % of ID test reaches.
         probability: whether the sigmoid of the score is what its authors show.
@@ -44,6 +47,7 @@ class ScoreResult:
 
     name: str
     shown: str
+    k: int | None
     id_scores: np.ndarray
     ood_scores: dict[str, np.ndarray]
     threshold: float
@@ -76,6 +80,7 @@ class Evaluation:
         angles: ID_TEST and each OOD set -> (N,) degrees to the nearest class mean.
         test: outputs of the network for ID test, with labels.    knn_classes: (N,) classes by KNN.
         features: ID_TEST and each OOD set -> (N, D) unit rows.
+        k: of the KNN score.    sweep: other K -> OOD set -> metrics of the KNN score.
     """
 
     results: tuple[ScoreResult, ...]
@@ -86,6 +91,8 @@ class Evaluation:
     test: Features
     knn_classes: Tensor
     features: dict[str, Tensor]
+    k: int
+    sweep: dict[int, dict[str, dict[str, float]]]
 
 
 def normalised_space(
@@ -114,6 +121,7 @@ def evaluate(
     positive: str = "ID",
     resamples: int = 0,
     seed: int = 0,
+    sweep: Sequence[int] = (),
 ) -> Evaluation:
     """Fit scores to ID train, and apply them to ID test and the OOD sets.
 
@@ -124,6 +132,7 @@ def evaluate(
         images: ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
         positive: "ID" or "OOD", see `ood_metrics`.
         resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
+        sweep: other K for which the KNN score is to be judged, from one search.
     Raises:
         UserError: K is larger than the training set, or a score cannot be fitted to these features.
     """
@@ -134,7 +143,7 @@ def evaluate(
     train = _on_device(train, given.device)
     sets = {ID_TEST: test, **ood}
     results = []
-    for score in scores:
+    for score in tqdm(scores, desc="scores", leave=False, disable=None):
         fitted = score.fit(train, given)
         known = {ID_TEST: nearest.scores[:, 0].cpu().numpy()} if score.name == "knn" else {}
         found = known | {
@@ -154,7 +163,16 @@ def evaluate(
         test=test,
         knn_classes=knn_classes,
         features={name: rows.cpu() for name, rows in space.features.items()},
+        k=given.k,
+        sweep=_sweep(space, sweep, positive),
     )
+
+
+def _sweep(space: Space, ks: Sequence[int], positive: str) -> dict[int, dict[str, dict[str, float]]]:
+    if not ks:
+        return {}
+    others = {name: rows for name, rows in space.features.items() if name != ID_TEST}
+    return sweep_k(space.bank, space.features[ID_TEST], others, ks, positive=positive)
 
 
 def unit_penultimate(features: Features, name: str, device: torch.device | str) -> Tensor:
@@ -195,6 +213,7 @@ def _result(
     return ScoreResult(
         name=score.name,
         shown=score.shown.format(k=k),
+        k=k if "{k}" in score.shown else None,
         id_scores=id_scores,
         ood_scores=ood_scores,
         threshold=recall_threshold(id_scores),

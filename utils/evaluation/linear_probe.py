@@ -48,11 +48,15 @@ def train_probe(
         torch.manual_seed(seed)
         classifier = nn.Linear(dim, num_classes).to(device)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-    for epoch in tqdm(range(epochs), desc="linear probe", unit="epoch", leave=False, disable=None):
-        passed = sum(epoch >= decay * epochs / EPOCHS for decay in DECAY_EPOCHS)
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * DECAY_RATE**passed
-        for features, labels in batches(epoch):
-            optimizer.zero_grad()
-            F.cross_entropy(classifier(features), labels).backward()
-            optimizer.step()
+    # By images, since an epoch with a pass through the network can take minutes.
+    with tqdm(desc="linear probe: epoch 1", unit="img", unit_scale=True, leave=False, disable=None) as progress:
+        for epoch in range(epochs):
+            progress.set_description(f"linear probe: epoch {epoch + 1}/{epochs}")
+            passed = sum(epoch >= decay * epochs / EPOCHS for decay in DECAY_EPOCHS)
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * DECAY_RATE**passed
+            for features, labels in batches(epoch):
+                optimizer.zero_grad()
+                F.cross_entropy(classifier(features), labels).backward()
+                optimizer.step()
+                progress.update(len(labels))
     return classifier.requires_grad_(False)

@@ -1,29 +1,46 @@
 """The tables of an evaluation and the lines below them: accuracy, geometry, thresholds, how K was chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from utils.checkpoint import Checkpoint
-from utils.evaluation.evaluation import Evaluation, ScoreResult
-from utils.evaluation.inputs import OODSets
-from utils.evaluation.scored import MARKS, footnote, unlabelled_of, whole_name
+from utils.data.id_sets import IDData
+from utils.evaluation.benchmark import Benchmark
+from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
+from utils.evaluation.ood import OODSets
+from utils.evaluation.scored import MARKS, footnote, scored_note, unlabelled_of
 from utils.evaluation.tables import Row, Table
 
 NOISE = "gaussian-noise"
+FEW_IMAGES = 100  # with fewer, a single image moves FPR95 by more than a point
 ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 
 
 def make_tables(
-    checkpoint: Checkpoint, id_name: str, ood: OODSets, evaluation: Evaluation, *, positive: str, notes: Sequence[str]
+    checkpoint: Checkpoint,
+    data: IDData,
+    ood: OODSets,
+    evaluation: Evaluation,
+    *,
+    benchmark: Benchmark,
+    positive: str,
+    scored: Mapping[str, Any] | None,
+    notes: Sequence[str],
 ) -> list[Table]:
-    """A table per score; what is true of the checkpoint stands below each, with `notes` at the end.
+    """A table per score; what is true of the checkpoint and its images stands below each.
+
 
     A method that saw unlabelled OOD images has a mark, and so has each set that it saw some of.
+
+    Args:
+        scored: as `what_is_scored` says it.    notes: others, on this evaluation.
     """
     unlabelled = unlabelled_of(checkpoint)
     mark = MARKS[unlabelled["mode"]] if unlabelled else ""
+    chosen = unlabelled.get("epoch") if unlabelled else None
     config = checkpoint.model.config
     arch = config["arch"]
     for name, shown in ARCH_NAMES.items():
@@ -32,15 +49,18 @@ def make_tables(
         accuracy_line(evaluation.id_accuracy),
         geometry_line(evaluation.geometry),
         separability_line(evaluation.separability),
+        *([scored_note(scored)] if scored else []),
         *notes,
+        *data.notes,
     )
     return [
         Table(
             method=checkpoint.method.label,
             arch=arch if config["width"] == 64 else f"{arch} (width {config['width']})",
-            id_set=id_name,
+            id_set=data.name,
             score=result.shown,
             epoch=checkpoint.epoch,
+            epoch_note="" if chosen in (None, checkpoint.epoch) else f"weights of epoch {chosen}",
             rows=_rows(result, ood, mark, unlabelled["ood"] if unlabelled else ()),
             missing=ood.missing,
             notes=common,
@@ -48,6 +68,7 @@ def make_tables(
             positive=positive,
             mark=mark,
             footnote=footnote(unlabelled) if unlabelled else "",
+            groups={group: len(members) for group, members in benchmark.groups.get(data.name, {}).items()},
         )
         for result in evaluation.results
     ]
@@ -72,16 +93,32 @@ def _rows(result: ScoreResult, ood: OODSets, mark: str, seen: Sequence[str]) -> 
     """A row for each OOD set, with the mark where the training has seen a part of it."""
     return [
         Row(
-            name=name,
-            images=len(ood.images[name]),
-            metrics=metrics,
-            official=name in ood.in_table,
-            group=ood.groups[name],
-            samples=None if result.samples is None else result.samples[name],
-            mark=mark if whole_name(name) in seen else "",
+            name=each.name,
+            images=len(each.images),
+            metrics=result.ood_metrics[each.name],
+            official=each.official,
+            group=each.group,
+            samples=None if result.samples is None else result.samples[each.name],
+            mark=mark if each.whole in seen else "",
         )
-        for name, metrics in result.ood_metrics.items()
+        for each in ood.sets
     ]
+
+
+def size_notes(data: IDData, ood: OODSets, largest_k: int) -> list[str]:
+    """What is to be known of figures from few images."""
+    notes = []
+    smallest = int(torch.bincount(data.train.labels, minlength=len(data.class_names)).min())
+    if largest_k > smallest:
+        notes.append(
+            f"K={largest_k} is more than the {smallest:,} training images of the smallest class: its images are "
+            "compared with those of other classes as well"
+        )
+    few = [f"{each.name} has {len(each.images):,}" for each in ood.sets if len(each.images) < FEW_IMAGES]
+    few += [f"{ID_TEST} has {len(data.test):,}"] if len(data.test) < FEW_IMAGES else []
+    if few:
+        notes.append(f"too few images for a figure to rely on: {', '.join(few)} (at least {FEW_IMAGES} are needed)")
+    return notes
 
 
 def accuracy_line(found: dict[str, float | None]) -> str:
@@ -125,6 +162,6 @@ def chosen_k_line(k: int, aurocs: dict[int, float], ood: OODSets) -> str:
     """How K was chosen, for the notes of a table."""
     found = ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
     line = f"K={k} chosen by the AUROC of ID test against Gaussian noise alone ({found}); no OOD test set was looked at"
-    if NOISE in ood.images:
+    if any(each.of == NOISE for each in ood.sets):
         line += f", but {NOISE} is noise of that kind"
     return line

@@ -1,21 +1,19 @@
 """Which images an evaluation scores where not all are: the lists of an MCD training, and what is said about them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from utils.checkpoint import Checkpoint
-from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
 from utils.data.ood_table import find_ood_set
 from utils.data.splits import SetSplit, Split, from_plain, load_split
 from utils.errors import UserError, one_line
 from utils.evaluation.evaluation import ID_TEST
-from utils.evaluation.inputs import OODSets
+from utils.evaluation.ood import OODImages, OODSets
 
-PART_OF_SET = " (scored part, "
 MARKS = {"transductive": "†", "inductive": "‡", "unknown": "?"}
 
 
@@ -30,11 +28,11 @@ def unlabelled_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
     return {name: value for name, value in checkpoint.unlabelled.items() if name != "split"}
 
 
-def usual_ood_sets(checkpoint: Checkpoint, id_name: str) -> list[str]:
-    """The OOD sets of an evaluation that names none: those in the unlabelled mix, then those of the table."""
+def usual_ood_sets(checkpoint: Checkpoint, usual: Sequence[str]) -> list[str]:
+    """The OOD sets of an evaluation that names none: those in the unlabelled mix, then the `usual` ones."""
     mixed = list(checkpoint.args.get("ood") or ()) if checkpoint.unlabelled else []
     known = {_official_name(name) for name in mixed}
-    return mixed + [name for name in id_set(id_name).ood if _official_name(name) not in known]
+    return mixed + [name for name in usual if _official_name(name) not in known]
 
 
 def scored_lists(checkpoint: Checkpoint, path: Path | None) -> dict[str, SetSplit]:
@@ -69,21 +67,19 @@ def narrowed(data: IDData, ood: OODSets, lists: Mapping[str, SetSplit]) -> tuple
     """
     if not lists:
         return data, ood
-    data = replace(data, test=_part(data.test, lists[ID_TEST]))
-    parts = {name: _part(images, lists[name]) if name in lists else images for name, images in ood.images.items()}
-    return data, OODSets(
-        images={part.name: part for part in parts.values()},
-        in_table=frozenset(name for name in ood.in_table if name not in lists),
-        groups={part.name: ood.groups[name] for name, part in parts.items()},
-        missing=ood.missing,
-    )
+    parts = [_narrowed_set(each, lists[each.name]) if each.name in lists else each for each in ood.sets]
+    return replace(data, test=_part(data.test, lists[ID_TEST])), replace(ood, sets=tuple(parts))
 
 
 def what_is_scored(ood: OODSets, lists: Mapping[str, SetSplit], path: Path | None) -> dict[str, Any] | None:
-    """For metrics.json: whose list it is, and how many images of how many are scored; None where all are."""
+    """For metrics.json: whose list it is, and how many images of how many are scored; None where all are.
+
+    Args:
+        ood: as `narrowed` gives them.
+    """
     if not lists:
         return None
-    counts = {name: [len(lists[name].scored), lists[name].images] for name in ood.images if name in lists}
+    counts = {each.whole: [len(each.images), each.total] for each in ood.sets if each.whole in lists}
     id_counts = [len(lists[ID_TEST].scored), lists[ID_TEST].images]
     return {"list": str(path) if path else "of the checkpoint", "id": id_counts, "ood": counts}
 
@@ -107,9 +103,11 @@ def footnote(unlabelled: Mapping[str, Any]) -> str:
     return f"{MARKS[mode]} {mode}: {saw}{choice}"
 
 
-def whole_name(name: str) -> str:
-    """The name of the set that `narrowed` has taken a part of."""
-    return name.split(PART_OF_SET)[0]
+def _narrowed_set(whole: OODImages, split: SetSplit) -> OODImages:
+    part = _part(whole.images, split)
+    if len(part) < whole.total:
+        part.name = f"{whole.name} (scored part, {len(part):,} of {whole.total:,})"
+    return replace(whole, name=part.name, images=part, official=False)
 
 
 def _part(images: ImageSet, split: SetSplit) -> ImageSet:
@@ -119,10 +117,7 @@ def _part(images: ImageSet, split: SetSplit) -> ImageSet:
             "were found, or of the same number with other content\n"
             "  do         : give the images of the training; --seed 0, the default, where sets are generated or cut"
         )
-    part = images.subset(split.scored)
-    if len(part) < len(images):
-        part.name = f"{images.name}{PART_OF_SET}{len(part):,} of {len(images):,})"
-    return part
+    return images.subset(split.scored)
 
 
 def _by_set(split: Split) -> dict[str, SetSplit]:

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Row:
 
     Attributes:
         name: as shown.    images: their number.    metrics: fractions.
-        official: whether it is a whole set of the official table.
-        group: "near", "far" or "", as the benchmark divides its sets.
+        official: whether it is a whole set of the benchmark.
+        group: of the benchmark that it counts for, as "near"; "" for none.
         samples: metric -> (R,) values of bootstrap resamples, or None.
         mark: of a footnote of the table, as in "†"; "" for none.
     """
@@ -39,8 +39,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Mean:
-    """Plain mean of the metrics over some rows, as `label`, "mean (5)"."""
+    """Plain mean of the metrics over the rows of a group; `label` says of how many: "mean (5)"."""
 
+    group: str
     label: str
     rows: Sequence[Row]
 
@@ -62,7 +63,9 @@ class Table:
     """What one score of one checkpoint gives on several OOD sets.
 
     method, arch, id_set, score, epoch: what the heading states, as shown; score includes K, as in "KNN (K=100)".
+    epoch_note: behind the epoch, as "weights of epoch 6".
     notes: on the checkpoint.    score_notes: on this score.    positive: "ID" or "OOD".
+    groups: of the benchmark, with the number of their sets; where there are several, each has a mean, and else all do.
     mark, footnote: behind the method, and the line that begins with it and explains it; "" for none.
     """
 
@@ -78,6 +81,8 @@ class Table:
     positive: str = "ID"
     mark: str = ""
     footnote: str = ""
+    groups: Mapping[str, int] = field(default_factory=dict)
+    epoch_note: str = ""
 
     @property
     def heading(self) -> str:
@@ -85,36 +90,38 @@ class Table:
         return f"{marked(self.method, self.mark)}  {self.arch}  {self.id_set}"
 
     @property
-    def mean_rows(self) -> list[Row]:
-        """The rows that the mean is over: the official sets, or all where there is no official one."""
-        return [row for row in self.rows if row.official] or list(self.rows)
-
-    @property
-    def mean(self) -> dict[str, float]:
-        """Plain mean over `mean_rows`, as fractions."""
-        return self.means[0].metrics
+    def shown_epoch(self) -> str:
+        """The epoch, and which one's weights they are where that is another."""
+        return f"epoch {self.epoch}{f' ({self.epoch_note})' if self.epoch_note else ''}"
 
     @property
     def means(self) -> list[Mean]:
-        """The mean, and those of near and far OOD sets where there are both."""
-        found = [Mean(f"mean ({len(self.mean_rows)})", self.mean_rows)]
-        groups = [(name, [row for row in self.rows if row.group == name]) for name in ("near", "far")]
-        if all(rows for _, rows in groups):
-            found += [Mean(f"{name} ({len(rows)})", rows) for name, rows in groups]
+        """One over the benchmark's whole sets, or one a group; over all sets where no set is a whole one of it."""
+        official = [row for row in self.rows if row.official]
+        if len(self.groups) < 2 or not official:
+            rows = official or list(self.rows)
+            return [Mean("mean", f"mean ({len(rows)})", rows)]
+        found = []
+        for group, wanted in self.groups.items():
+            rows = [row for row in official if row.group == group]
+            which = f" of {wanted}: {', '.join(row.name for row in rows)}" if len(rows) < wanted else ""
+            found += [Mean(group, f"{group} ({len(rows)}{which})", rows)] if rows else []
         return found
 
     @property
     def footer(self) -> list[str]:
-        """Lines that name the sets of each mean, those left out of the first, and the notes."""
-        names = [row.name for row in self.mean_rows]
-        left_out = [row.name for row in self.rows if row.name not in names]
-        lines = [f"mean over: {', '.join(names)}"]
+        """Lines that name the sets of each mean, those that are in none, and the notes."""
+        counted = [row.name for mean in self.means for row in mean.rows]
+        left_out = [row.name for row in self.rows if row.name not in counted]
+        lines = [f"{mean.group} over: {', '.join(row.name for row in mean.rows)}" for mean in self.means]
         if not any(row.official for row in self.rows):
             lines[0] += " (no complete official set)"
         if left_out:
-            lines.append(f"not in the mean: {', '.join(left_out)}")
-        for mean in self.means[1:]:
-            lines.append(f"{mean.label}: {', '.join(row.name for row in mean.rows)}")
+            lines.append(
+                f"in no mean: {', '.join(left_out)}"
+                if len(self.means) > 1
+                else f"not in the mean: {', '.join(left_out)}"
+            )
         return [*lines, *([self.footnote] if self.footnote else []), *self.notes]
 
 
@@ -155,7 +162,7 @@ def to_csv(*tables: Table) -> str:
             table.positive,
         ]
         for row in table.rows:
-            counted = "yes" if row in table.mean_rows else "no"
+            counted = "yes" if any(row in mean.rows for mean in table.means) else "no"
             cells = [marked(row.name, row.mark), row.images, counted, *_numbers(row, with_intervals), table.footnote]
             writer.writerow([*same, *cells])
         for mean in table.means:
@@ -188,12 +195,14 @@ def _one_score(table: Table) -> Grid:
     if table.rows[0].samples is not None:
         footer.append(f"in brackets: {_interval_note(table)}")
     return Grid(
-        f"{table.heading}   score: {table.score}, {ORIENTATION}   epoch {table.epoch}   {POSITIVE[table.positive]}",
+        f"{table.heading}   score: {table.score}, {ORIENTATION}   {table.shown_epoch}   {POSITIVE[table.positive]}",
         ["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)],
         body,
         footer,
         table.missing,
         ruled=len(table.means),
+        label=f"{table.method} {table.id_set} {table.score}",
+        bold=[(row, column) for row in range(len(table.rows), len(body)) for column in range(2, 2 + len(METRICS))],
     )
 
 
@@ -208,12 +217,24 @@ def _side_by_side(tables: Sequence[Table]) -> Grid:
     footer = [*first.footer, *(f"{table.score}: {note}" for table in tables for note in table.score_notes)]
     return Grid(
         f"{first.heading}   FPR95 ↓ / AUROC ↑ of scores, {ORIENTATION}   "
-        f"epoch {first.epoch}   {POSITIVE[first.positive]}",
+        f"{first.shown_epoch}   {POSITIVE[first.positive]}",
         ["score", *(marked(row.name, row.mark) for row in first.rows), *(mean.label for mean in first.means)],
         body,
         [*footer, f"{files} of each score: in the .csv file"],
         first.missing,
+        label=f"{first.method} {first.id_set} scores",
+        bold=_best(tables),
     )
+
+
+def _best(tables: Sequence[Table]) -> list[tuple[int, int, int]]:
+    """Row, column and place in the cell of the lowest FPR95 and the highest AUROC of each set and mean."""
+    found = []
+    for column, parts in enumerate(zip(*((*table.rows, *table.means) for table in tables), strict=True), 1):
+        for place, (metric, best) in enumerate((("fpr95", min), ("auroc", max))):
+            values = [round(part.metrics[metric], 4) for part in parts]  # as they are shown
+            found += [(row, column, place) for row, value in enumerate(values) if value == best(values)]
+    return found
 
 
 def _cells(part: Row | Mean) -> list[str]:

@@ -57,7 +57,15 @@ class Step:
 
     def commands(self) -> list[list[str]]:
         """What is still to be done, as command lines; none where all is done."""
-        evaluate = ["eval_cider.py", "--ckpt", str(self.checkpoint), "--out", str(self.out), *self.evaluate]
+        evaluate = [
+            "eval_cider.py",
+            "--ckpt",
+            str(self.checkpoint),
+            "--out",
+            str(self.out),
+            "--overwrite",
+            *self.evaluate,
+        ]
         if not self.is_trained():
             return [list(self.train), evaluate]
         return [] if self.is_evaluated() else [evaluate]

@@ -1,0 +1,59 @@
+"""The benchmarks that an evaluation can follow: one record each, which evaluation, tables and results read.
+
+A new one is a record here; if its images are chosen by lists of its own, a loader in utils/data gives them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utils.data.id_records import ID_SETS
+from utils.data.ood_table import find_ood_set
+
+CIFARS = ("CIFAR-10", "CIFAR-100")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark lays down.
+
+    Attributes:
+        name: of the option.    label: as tables have it.
+        positive: "ID" or "OOD", the class that its FPR95 calls positive.
+        groups: ID set -> group, which has a mean ("mean", "near", "far") -> its OOD sets in their order.
+    """
+
+    name: str
+    label: str
+    positive: str
+    groups: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+    def sets(self, id_name: str) -> list[str]:
+        """Its OOD sets for an ID set; none where it has no such ID set."""
+        return [name for members in self.groups.get(id_name, {}).values() for name in members]
+
+    def group_of(self, ood_name: str, id_name: str) -> str:
+        """The group that an OOD set, by its name in the table, counts for; "" for none."""
+        groups = self.groups.get(id_name, {})
+        return next((group for group, members in groups.items() if ood_name in members), "")
+
+    def count(self, ood_name: str, id_name: str) -> int | None:
+        """Images of a whole set of this benchmark, by its name in the table; None where it depends."""
+        row = find_ood_set(ood_name)
+        return row.count if row else None
+
+
+_ODIN = ("TinyImageNet_crop", "TinyImageNet_resize", "LSUN", "LSUN_resize", "iSUN")
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "cider",
+            label="CIDER's OOD sets",
+            positive="ID",
+            groups={name: {"mean": record.ood} for name, record in ID_SETS.items()},
+        ),
+        Benchmark(
+            "odin", label="ODIN's OOD sets", positive="ID", groups={id_name: {"mean": _ODIN} for id_name in CIFARS}
+        ),
+    )
+}

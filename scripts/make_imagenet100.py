@@ -15,47 +15,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.cli.options import OptionParser, positive_int
+from utils.cli.prepare import parse_make_imagenet100 as parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 from utils.data.id_records import ID_SETS
 from utils.data.imagenet import PUBLIC_LIST, read_class_list
 from utils.errors import UserError, run_script
 from utils.prepare.imagenet_source import PARTS, ImageNetPart, find_imagenet
 from utils.prepare.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
 from utils.prepare.prepare import draw
-
-IMAGENET_100_FOLDER = ID_SETS["ImageNet-100"].folder
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line, without a look at the disk."""
-    parser = OptionParser(description=__doc__)
-    parser.add_argument("source", type=Path, metavar="SRC", help="ImageNet: the folder with train/ and val/")
-    parser.add_argument(
-        "destination", type=Path, metavar="DEST", nargs="?", help="folder of the subset (default: datasets/ImageNet100)"
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--classes", type=Path, metavar="FILE", help="one wnid a line (default: the public list of 100)")
-    which.add_argument("--random", type=positive_int, metavar="N", help="N classes drawn with --seed")
-    parser.add_argument("--seed", type=int, help="of --random (default: 0)")
-    parser.add_argument(
-        "--copy", action="store_true", help="copy the images, about 13 GB for 100 classes; without: link"
-    )
-    parser.add_argument(
-        "--val-labels",
-        type=Path,
-        metavar="FILE",
-        help="where the images of val/ all lie in one folder: a table of image and wnid a line, such as Kaggle's "
-        "LOC_val_solution.csv; the development kit's ILSVRC2012_validation_ground_truth.txt; or valprep.sh",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
-    args = parser.parse_args()
-    if args.destination is None and (args.classes or args.random):
-        parser.error("--classes and --random need DEST: datasets/ImageNet100 is for the public list")
-    if args.seed is not None and not args.random:
-        parser.error("--seed is for --random")
-    args.source = args.source.expanduser()
-    args.destination = (args.destination or IMAGENET_100_FOLDER).expanduser()
-    return args
 
 
 def choose_classes(args: argparse.Namespace, parts: dict[str, ImageNetPart]) -> tuple[list[str], str]:
@@ -76,7 +47,7 @@ def choose_classes(args: argparse.Namespace, parts: dict[str, ImageNetPart]) -> 
 
 def main() -> None:
     """Look at everything, then make what is not there yet."""
-    args = parse_arguments()
+    args = parse_arguments(__doc__)
     parts = find_imagenet(args.source, args.val_labels)
     names, how = choose_classes(args, parts)
     chosen = choose_images(parts, names)
@@ -97,7 +68,11 @@ def main() -> None:
             print(f"note: {part} is there as links; remove it first to have copies", file=sys.stderr)
     for note in count_notes(chosen):
         print(f"note: {note}", file=sys.stderr)
-    place = [] if args.destination.resolve() == IMAGENET_100_FOLDER.resolve() else ["--id_loc", str(args.destination)]
+    place = (
+        []
+        if args.destination.resolve() == ID_SETS["ImageNet-100"].folder.resolve()
+        else ["--id_loc", str(args.destination)]
+    )
     print(" ".join(["Train on it: sh scripts/train_cider_imgnet100.sh", *place]))
 
 

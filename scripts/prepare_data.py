@@ -10,7 +10,6 @@ Sets go to datasets/ of this repository in the layout of the official CIDER code
 exit status is 1 when a set could not be prepared, or when --check finds one that is not as it should be.
 """
 
-import argparse
 import shutil
 import sys
 from functools import partial
@@ -18,11 +17,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.cli.options import OptionParser
+from utils.cli.prepare import parse_prepare_data as parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError, run_script
-from utils.files import REPOSITORY, atomic_write
+from utils.files import atomic_write
 from utils.prepare.datasets_readme import count_text, readme_text, size_text
 from utils.prepare.download import megabytes
 from utils.prepare.inventory import check, check_imagenet_100, look
@@ -35,7 +39,7 @@ STATES = {"missing": "missing", "found": "there, not read", "other": "other"}
 
 def main() -> int:
     """Do what the command line asks for; returns the exit status."""
-    args = parse_arguments()
+    args = parse_arguments(__doc__)
     if args.readme:
         with atomic_write(args.root / "README.md", "w") as stream:
             stream.write(readme_text())
@@ -48,42 +52,6 @@ def main() -> int:
         if args.check
         else prepare_sets(choose(args.only), args.root)
     )
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line; without any task it ends with the usage."""
-    parser = OptionParser(description=__doc__)
-    parser.add_argument(
-        "--list", action="store_true", help="show every set, and whether it is there (counted, not read)"
-    )
-    parser.add_argument("--check", action="store_true", help="read what is there: counts and checksums")
-    parser.add_argument(
-        "--decode", action="store_true", help="with --check: decode every image file, too, and name those that fail"
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        metavar="NAME",
-        help="prepare these sets (all: every one that a script can fetch). With --list or --check: look at these only",
-    )
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=REPOSITORY / "datasets",
-        help="where the sets lie (default: datasets/ of this repository)",
-    )
-    parser.add_argument("--readme", action="store_true", help="write the README.md of that folder from the table")
-    args = parser.parse_args()
-    if args.list + args.check + args.readme > 1:
-        parser.error("--list, --check and --readme exclude each other")
-    if not (args.list or args.check or args.readme or args.only):
-        parser.error("nothing to do: give --list, --check or --only NAME ...")
-    if args.decode and not args.check:
-        parser.error("--decode is for --check")
-    if args.only:
-        args.only = [part for name in args.only for part in name.split(",") if part]
-    args.root = args.root.expanduser()
-    return args
 
 
 def choose(names: list[str] | None) -> list[OODSet]:

@@ -213,6 +213,9 @@ def test_labels_that_do_not_fit_are_refused():
 
 def test_accuracy():
     assert accuracy(torch.tensor([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
+    for shape in ((4, 1), (3,), ()):
+        with pytest.raises(ValueError, match=r"got \(4,\) and"):
+            accuracy(torch.tensor([0, 1, 2, 2]), np.zeros(shape))
 
 
 @pytest.mark.parametrize("levels", [None, 3])

@@ -155,8 +155,15 @@ def separability_degrees(id_features: ArrayLike, ood_features: ArrayLike, means:
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
-    """Share of predictions that equal the labels."""
+    """Share of predictions (N,) that equal the labels (N,).
+
+    Raises:
+        ValueError: other shapes, or none of them.
+    """
     predicted, labels = to_tensor(predicted), to_tensor(labels)
+    if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
+        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected predictions and labels (N,), got {shapes}")
     return float((predicted == labels.to(predicted.device)).double().mean())
 
 

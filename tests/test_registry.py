@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from models.cider import CIDERNet
 from models.vos import VOSNet
 from utils.checkpoint import official_format, save
+from utils.data.digits import id_digits
 from utils.data.id_sets import load_id
 from utils.data.images import TensorImages
+from utils.detection.detector import load_detector
 from utils.errors import UserError, WrongUsage
 from utils.evaluation.features import Features, extract
 from utils.evaluation.linear_probe import cached_batches, train_probe
@@ -82,6 +84,19 @@ def test_detectors_of_pytorch_ood_are_turned_round(everything):
     for name, scores in expected.items():
         found = SCORES[name].fit(train, everything)(test.outputs, None)
         torch.testing.assert_close(found, -scores.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_does_not_depend_on_the_other_images(name, everything):
+    fitted = SCORES[name].fit(made_features(0, 90), everything)
+    test = made_features(1, 12, spread=2)
+    images = TensorImages("x", torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8))
+    whole = fitted(test.outputs, images)
+    parts = [
+        fitted({output: values[i : i + 1] for output, values in test.outputs.items()}, images.subset([i]))
+        for i in range(12)
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def test_msp_ranks_as_the_library_does(everything):
@@ -156,8 +171,9 @@ def digits_checkpoints(tmp_path_factory):
 def test_every_listed_score_runs_on_a_digits_checkpoint_or_is_refused_there(
     method, digits_checkpoints, run_eval, tmp_path
 ):
+    path = digits_checkpoints / method / "checkpoint_1.pth.tar"
     status, out, err = run_eval(
-        "--ckpt", digits_checkpoints / method / "checkpoint_1.pth.tar", "--score", "all", "--out",
+        "--ckpt", path, "--score", "all", "--out",
         tmp_path, "--no-plots", "--K-sweep", "1,5,20", "--K", "auto", "--ood-sets", "uniform-noise", "--linear-probe",
         "--positive", "ood", "--bootstrap", "20", "--projector",
     )  # fmt: skip
@@ -178,6 +194,19 @@ def test_every_listed_score_runs_on_a_digits_checkpoint_or_is_refused_there(
         for suffix in ("txt", "md", "tex", "csv"):
             assert "KNN (K=" in (tmp_path / f"{name}.{suffix}").read_text()
     assert list((tmp_path / "projector").glob("events.*"))
+    check_detectors(path, arrays, found["scores"])
+
+
+def check_detectors(path, arrays, names):
+    """The same scores, one batch at a time, from what the evaluation has left beside the checkpoint."""
+    images = id_digits()[1][0][:20]
+    for name in names:
+        detector = load_detector(path, device="cpu", score=name, batch_size=8)
+        expected = torch.from_numpy(arrays["id" if name == "knn" else f"{name}/id"])
+        assert torch.equal(detector.id_scores, SCORES[name].display(expected))
+        found = detector.score(images)
+        tolerance = 1e-3 * float(detector.id_scores.abs().mean())
+        torch.testing.assert_close(found, detector.id_scores[:20].to(found.dtype), rtol=1e-3, atol=tolerance)
 
 
 def test_scores_are_listed_and_wrong_names_answered(run_eval):

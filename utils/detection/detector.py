@@ -94,8 +94,9 @@ class Detector:
                 f"--score {self._score.name} needs the ID images that the threshold comes from, which are not kept\n"
                 f"  do         : evaluate with it: eval_cider.py --score {self._score.name}, or use --fit FOLDER"
             )
-        outputs = self._model.outputs_from_penultimate(self.reference.held_out.to(self._device))
-        return self._fitted(outputs, None).detach().cpu()
+        with torch.no_grad():
+            outputs = self._model.outputs_from_penultimate(self.reference.held_out.to(self._device))
+        return self._fitted(outputs, None).cpu()
 
     def score(self, images: Tensor | ImageLike | Sequence[ImageLike]) -> Tensor:
         """Scores of images, larger = more in-distribution.
@@ -135,7 +136,8 @@ class Detector:
 
     def _examine_batch(self, images: Tensor) -> Findings:
         mean, std = self.reference.mean, self.reference.std
-        (outputs,) = outputs_of(self._model, [images], mean=mean, std=std, device=self._device, **self._settings)
+        (found,) = outputs_of(self._model, [images], mean=mean, std=std, device=self._device, **self._settings)
+        outputs = {name: values.clone() for name, values in found.items()}  # some scores need gradients from there on
         neighbours = None
         if self._bank is not None:
             neighbours = self._bank.search(F.normalize(outputs["penultimate"], dim=1), (self.reference.k,))
@@ -233,6 +235,9 @@ def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> No
     dim = checkpoint.model.embedding_dim
     if reference.bank.shape[1] != dim:
         raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
+    classes, labels = checkpoint.model.config["num_classes"], reference.bank_labels
+    if len(reference.class_names) not in (0, classes) or (labels is not None and labels.max() >= classes):
+        raise UserError(f"{place} is of other classes than the {classes} of the network")
 
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:

@@ -65,7 +65,13 @@ def _labels(train: Features) -> Tensor:
 def _on_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
     detector = _detector(name)(model=None).to(given.device)
     detector.fit_logits(train.outputs["logits"], _labels(train))
-    return lambda outputs, images: _in_blocks(detector.predict_logits, outputs["logits"])
+    # OpenMax takes a row to be at distance 0 of classes that no row of the block is predicted as.
+    one_of_each = torch.eye(given.num_classes, device=given.device)
+
+    def predict(rows: Tensor) -> Tensor:
+        return detector.predict_logits(torch.cat([rows, one_of_each]))[: len(rows)]
+
+    return lambda outputs, images: _in_blocks(predict, outputs["logits"])
 
 
 def _on_features(

@@ -8,6 +8,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.rows import make_row
 from utils.evaluation.scores import knn_score
 
+BY_REQUEST = True
 K, DIM, QUERIES = 1000, 2048, 64
 MEMORY_MB = 1500
 

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,27 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 import torchvision
 
-from benchmarks import (
-    bench_augment,
-    bench_features,
-    bench_knn,
-    bench_knn_huge,
-    bench_prototypes,
-    bench_step,
-    bench_vos,
-    report,
-)
+from benchmarks import report
 
-BENCHMARKS = {
-    "step": bench_step.measure,
-    "prototypes": bench_prototypes.measure,
-    "augment": bench_augment.measure,
-    "features": bench_features.measure,
-    "knn": bench_knn.measure,
-    "knn-huge": bench_knn_huge.measure,
-    "vos": bench_vos.measure,
+# Every bench_NAME.py in this folder has `measure(device, *, quick)`, which returns rows.
+_MODULES = {
+    path.stem.removeprefix("bench_").replace("_", "-"): import_module(f"benchmarks.{path.stem}")
+    for path in sorted(Path(__file__).parent.glob("bench_*.py"))
 }
-BY_REQUEST = ("knn-huge",)
+BENCHMARKS = {name: module.measure for name, module in _MODULES.items()}
+BY_REQUEST = [name for name, module in _MODULES.items() if getattr(module, "BY_REQUEST", False)]
 
 
 def main(command_line: list[str] | None = None) -> int:

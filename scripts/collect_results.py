@@ -3,10 +3,10 @@
     python scripts/collect_results.py                                      the tables of everything that is gathered
     python scripts/collect_results.py checkpoints/CIFAR-10/NAME --experiment mine    gather a run folder first
     python scripts/collect_results.py --id CIFAR-100 --format latex
-    python scripts/collect_results.py --readme                             make the tables of README.md anew
+    python scripts/collect_results.py --readme             make the tables of README.md and results/README.md anew
 
-One row per checkpoint, OOD set and score; the same again replaces its row. Runs that differ in their seed alone become
-mean and standard deviation; runs with other settings or other images are never averaged.
+One row per checkpoint, benchmark, OOD set and score; the same again replaces its row. Runs that differ in their seed
+alone become mean and standard deviation; runs with other settings, images or benchmarks are never averaged.
 """
 
 import argparse
@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.data.id_records import full_id_name
 from utils.errors import UserError, run_script
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import as_latex, as_markdown, as_text
-from utils.files import atomic_write
 from utils.results import published, readme, rows
-from utils.results.aggregate import Group, aggregate
+from utils.results.aggregate import aggregate
 from utils.results.tables import by_method
 
 FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
@@ -44,30 +44,19 @@ def metrics_files(places: list[Path]) -> list[Path]:
     return found
 
 
-def gather(places: list[Path], path: Path, experiment: str) -> list[rows.Row]:
-    """Rows of the evaluations at these places, which are then in the CSV, too."""
-    new = [row for file in metrics_files(places) for row in rows.from_metrics(file, experiment)]
-    everything = rows.merge(rows.read(path), new)
-    rows.write(everything, path)
-    print(f"{path}: {len(new)} rows gathered, {len(everything)} in all\n")
-    return new
-
-
 def print_tables(found: list[rows.Row], id_names: list[str], form: str) -> None:
-    """For each ID set a table per experiment, and the published lines."""
+    """For each ID set tables per experiment and benchmark, and the published lines of each benchmark."""
     lines = published.groups(published.read())
     show = FORMATS[form]
     for id_name in id_names:
-        of_id = [row for row in found if row["id"] == id_name]
-        for name in dict.fromkeys(name for row in of_id for name in row["experiment"].split() or [""]):
-            groups = aggregate(row for row in of_id if name in (row["experiment"].split() or [""]))
-            print(f"{name or 'no experiment named'}:\n{show(by_method(groups, lines))}")
-        print_published(readme.published_lines(lines, id_name, published.CIDER), form)
-
-
-def print_published(lines: list[Group], form: str) -> None:
-    if lines:
-        print(f"published:\n{FORMATS[form](by_method(lines))}")
+        of_id = [row for row in found if row.id == id_name]
+        for name in dict.fromkeys(name for row in of_id for name in row.experiment.split() or [""]):
+            groups = aggregate(row for row in of_id if name in (row.experiment.split() or [""]))
+            for grid in readme.by_experiment(groups, lines):
+                print(f"{name or 'no experiment named'}:\n{show(grid)}")
+        for benchmark in BENCHMARKS:
+            if its := readme.published_lines(lines, id_name, benchmark):
+                print(f"published:\n{show(by_method(its))}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -81,35 +70,33 @@ def parse_arguments() -> argparse.Namespace:
         "--experiment",
         default="",
         metavar="NAME",
-        help="what the gathered rows belong to: a table of its own, which README.md can show; without places to "
-        "gather, the tables of this experiment alone",
+        help="what the gathered rows belong to: a table of its own, which the pages can show; without places, "
+        "the tables of this experiment alone",
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")
-    parser.add_argument("--readme", action="store_true", help="make the tables of README.md anew from results/")
+    parser.add_argument("--readme", action="store_true", help="make the tables of README.md and results/README.md anew")
     args = parser.parse_args()
     if args.readme and args.csv != rows.MEASURED:
-        parser.error("README.md shows results/measured.csv; --readme does not go with another --csv")
+        parser.error("the pages show results/measured.csv; --readme does not go with another --csv")
     return args
 
 
 def main() -> None:
-    """Gather, print, and write README.md, as asked for."""
+    """Gather, print, and write the pages, as asked for."""
     args = parse_arguments()
-    new = gather(args.places, args.csv, args.experiment) if args.places else []
+    new = [row for file in metrics_files(args.places) for row in rows.from_metrics(file, args.experiment)]
+    if new:
+        rows.gather(new, args.csv)
     found = rows.read(args.csv)
     if args.experiment:
-        found = [row for row in found if args.experiment in row["experiment"].split()]
-    known = dict.fromkeys(row["id"] for row in (new or found))
-    if args.id and not any(row["id"] == args.id for row in [*found, *published.read()]):
+        found = [row for row in found if args.experiment in row.experiment.split()]
+    known = list(dict.fromkeys(row.id for row in new or found))
+    if args.id and not any(row.id == args.id for row in [*found, *published.read()]):
         raise UserError(f"there is nothing on {args.id}\n  there are  : {', '.join(known) or 'no rows at all'}")
-    print_tables(found, [args.id] if args.id else list(known), args.format)
+    print_tables(found, [args.id] if args.id else known, args.format)
     if args.readme:
-        text = readme.README.read_text(encoding="utf-8")
-        new_text = readme.fill(text, rows.read(), published.groups(published.read()))
-        if new_text != text:
-            with atomic_write(readme.README, "w") as stream:
-                stream.write(new_text)
-        print(f"{readme.README}: {'tables made anew' if new_text != text else 'unchanged'}")
+        for page, changed in readme.fill_pages(rows.read(), published.groups(published.read())).items():
+            print(f"{page}: {'tables made anew' if changed else 'unchanged'}")
 
 
 if __name__ == "__main__":

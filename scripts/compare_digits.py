@@ -15,17 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser, positive_int
-from utils.data.splits import MODES
 from utils.errors import run_script
-from utils.evaluation.grid import as_text
 from utils.files import REPOSITORY
-from utils.results import rows
-from utils.results.aggregate import aggregate
-from utils.results.plan import Step, carry_out
-from utils.results.tables import by_method
+from utils.results.plan import Step, carry_out, make_step
 
 MIXED, UNSEEN = "digits-6-9", "photographs"  # the OOD set in MCD's mix, and one that no method sees
-SCORES = {"cider": "knn", "vos": "energy", **{f"mcd-{mode}": "discrepancy" for mode in MODES}}  # in the table's order
+# In the table's order.
+SCORES = {"cider": "knn", "vos": "energy", "mcd-transductive": "discrepancy", "mcd-inductive": "discrepancy"}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,10 +55,10 @@ def steps_of(args: argparse.Namespace, seed: int) -> list[Step]:
     tuning = args.epochs // 3
     mcd = ["--pretrain-epochs", str(args.epochs - tuning), "--epochs", str(tuning), "--ood", MIXED]
     methods = {
-        "mcd-inductive": ("train_mcd.py", tuning, [*mcd, "--unlabelled", "inductive"]),
-        "mcd-transductive": ("train_mcd.py", tuning, [*mcd, "--unlabelled", "transductive"]),
-        "cider": ("train_cider.py", args.epochs, ["--epochs", str(args.epochs)]),
-        "vos": ("train_vos.py", args.epochs, ["--epochs", str(args.epochs)]),
+        "mcd-inductive": ("train_mcd", [*mcd, "--unlabelled", "inductive"]),
+        "mcd-transductive": ("train_mcd", [*mcd, "--unlabelled", "transductive"]),
+        "cider": ("train_cider", ["--epochs", str(args.epochs)]),
+        "vos": ("train_vos", ["--epochs", str(args.epochs)]),
     }
     size = "" if (args.width, args.limit_train) == (16, None) else f"-width{args.width}-limit{args.limit_train}"
     names = {method: f"compare-{method}-epochs{args.epochs}{size}-seed{seed}" for method in methods}
@@ -71,27 +67,37 @@ def steps_of(args: argparse.Namespace, seed: int) -> list[Step]:
     common += ["--width", str(args.width), "--checkpoints", str(args.checkpoints), "--seed", str(seed)]
     common += ["--limit-train", str(args.limit_train)] if args.limit_train else []
     if args.epochs <= 3:  # the warm-up of CIDER's setting is three epochs
-        methods["cider"][2].extend(["--warmup", "none"])
-    found = []
-    for method, (script, epochs, options) in methods.items():
-        folder = args.checkpoints / "digits" / names[method]
-        evaluate = ["--score", SCORES[method], "--ood-sets", MIXED, UNSEEN, "--scored", str(split), "--device", "cpu"]
-        evaluate += [] if script == "train_mcd.py" else ["--no-plots"]
-        found.append(
-            Step(
-                label=f"{method}, seed {seed}",
-                train=[script, *common, "--name", names[method], *options],
-                checkpoint=folder / f"checkpoint_{epochs}.pth.tar",
-                evaluate=evaluate,
-                out=folder / "eval_compared",
-                settings={"scored": str(split), "ood_sets": [MIXED, UNSEEN], "score": [SCORES[method]]},
-            )
+        methods["cider"][1].extend(["--warmup", "none"])
+    return [
+        make_step(
+            f"{method}, seed {seed}",
+            script,
+            [*common, "--name", names[method], *options],
+            [SCORES[method]],
+            ood_sets=[MIXED, UNSEEN],
+            scored=split,
+            out="eval_compared",
+            plots=script == "train_mcd",
+            args=argparse.Namespace(
+                checkpoints=args.checkpoints,
+                in_dataset="digits",
+                id_loc=None,
+                name=names[method],
+                epochs=tuning if script == "train_mcd" else args.epochs,
+                device="cpu",
+            ),
         )
-    return found
+        for method, (script, options) in methods.items()
+    ]
 
 
 def show(steps: Sequence[Step]) -> None:
     """Print the table of all evaluations."""
+    from utils.evaluation.grid import as_text
+    from utils.results import rows
+    from utils.results.aggregate import aggregate
+    from utils.results.tables import by_method
+
     ordered = sorted(steps, key=lambda step: list(SCORES).index(step.label.split(",")[0]))
     found = [row for step in ordered for row in rows.from_metrics(step.metrics, "compare-digits")]
     print(f"\n{as_text(by_method(aggregate(found), embedding=('id_accuracy_knn',)))}", end="")

@@ -98,7 +98,7 @@ def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(abl
         assert re.search(r"^CIDER \(KNN, K=5\) +1 +\d+\.\d\d", table, re.MULTILINE)
         assert re.search(r"^CIDER \(KNN, K=5, no_dispersion=True\) +1 +\d+\.\d\d", table, re.MULTILINE)
     found = rows.read(tmp_path / "rows.csv")
-    assert [row["experiment"] for row in found] == ["digits-ablation-no-dispersion"] * 2
+    assert [row.experiment for row in found] == ["digits-ablation-no-dispersion"] * 2
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "digits").rglob("*")}
     again = ablation(*command)
     assert again.status == 0 and again.out.count(": done, ") == 2

@@ -140,7 +140,7 @@ def test_an_evaluation_records_both_commands(trained, which, tmp_path, run_eval)
     assert found["evaluate"] == f"python eval_cider.py {which} --score knn ssd --positive ood --device cpu"
 
 
-COMMANDS = sorted({command for row in rows.read() for command in row["command"].split(" && ") if command})
+COMMANDS = sorted({command for row in rows.read() for command in row.command.split(" && ") if command})
 PARSERS = {
     "train_cider.py": train_cider.parse_arguments,
     "train_vos.py": train_vos.parse_arguments,

@@ -1,15 +1,17 @@
 """A plan of trainings and evaluations: what it runs, what it takes for done, and where it goes on."""
 
+import argparse
 import json
 import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.data_files import write_cifar10
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.results import plan
-from utils.results.plan import Step, carry_out
+from utils.results.plan import Step, carry_out, split_options
 
 
 def step(folder, name="a", **changes):
@@ -95,6 +97,27 @@ def test_a_dry_run_prints_what_can_be_typed_and_runs_nothing(ran, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[1] for line in lines[1:]] == ["train_cider.py", "eval_cider.py"]
     assert shlex.split(lines[2])[3] == str(mine.checkpoint)
+
+
+def test_a_dry_run_says_which_data_is_missing_once(tmp_path, capsys):
+    training = argparse.Namespace(in_dataset="CIFAR-10", id_loc=tmp_path / "cifar")
+    steps = [step(tmp_path, name, args=training, there=frozenset({"dtd", "iSUN"})) for name in "ab"]
+    named = step(tmp_path, "c", args=argparse.Namespace(in_dataset="digits", id_loc=None), settings={"ood_sets": ["x"]})
+    assert not carry_out([*steps, named], dry_run=True)
+    said = capsys.readouterr().out
+    assert said.count("missing: CIFAR-10 not found") == 1 and f"{tmp_path}/cifar" in said
+    assert said.count("missing OOD sets: SVHN, places365, LSUN (") == 1 and "digits" not in said
+    write_cifar10(tmp_path / "cifar", 40)
+    assert not carry_out(steps, dry_run=True)
+    assert "CIFAR-10 not found" not in capsys.readouterr().out
+
+
+def test_options_behind_the_dashes_are_for_the_training():
+    assert split_options(["4", "--dry-run", "--", "--epochs", "3", "--", "x"]) == (
+        ["4", "--dry-run"],
+        ["--epochs", "3", "--", "x"],
+    )
+    assert split_options(["4"]) == (["4"], [])
 
 
 def test_a_command_that_fails_is_one_message_with_what_to_do(tmp_path):

@@ -6,28 +6,54 @@ import statistics
 import pytest
 
 from tests.commands import REPOSITORY, python
-from tests.result_rows import row, run
+from tests.result_rows import openood_run, row, run
 from utils.errors import UserError
 from utils.results import published, readme, rows
 
-TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+TEXTS = {path.name if path.parent == REPOSITORY else "results": path.read_text("utf-8") for path in readme.PAGES}
 PUBLISHED = published.groups(published.read())
 
 
-def test_the_tables_of_the_readme_are_those_that_the_files_make():
-    assert len(re.findall("<!-- results: ", TEXT)) >= 8
-    assert readme.fill(TEXT, rows.read(), PUBLISHED) == TEXT, "python scripts/collect_results.py --readme mends it"
+@pytest.mark.parametrize(("page", "blocks"), [("README.md", 8), ("results", 7)])
+def test_the_tables_of_both_pages_are_those_that_the_files_make(page, blocks):
+    assert len(re.findall("<!-- results: ", TEXTS[page])) >= blocks
+    made = readme.fill(TEXTS[page], rows.read(), PUBLISHED)
+    assert made == TEXTS[page], "python scripts/collect_results.py --readme mends it"
+
+
+def test_every_experiment_of_the_file_is_shown_on_a_page():
+    shown = set(re.findall(r"<!-- results: (\S+) -->", "".join(TEXTS.values())))
+    tags = {tag for name in shown for tag in readme.BLOCKS.get(name, ((name,),))[0]}
+    assert {tag for each in rows.read() for tag in each.experiment.split()} <= tags
 
 
 def test_a_number_of_the_readme_by_an_explicit_loop():
     values = [
-        float(each["auroc"])
+        float(each.auroc)
         for each in rows.read()
-        if "digits-demo" in each["experiment"].split() and each["ood"] == "digits-6-9"
+        if "digits-demo" in each.experiment.split() and each.ood == "digits-6-9"
     ]
     assert len(values) >= 3
-    line = next(line for line in TEXT.split("<!-- results: digits-demo -->")[1].splitlines() if "digits-6-9" in line)
-    assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" in line
+    block = TEXTS["README.md"].split("<!-- results: digits-demo -->")[1].split("<!-- end -->")[0]
+    assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" in block
+
+
+def test_the_headline_fills_itself_from_the_rows_of_both_benchmarks():
+    before = readme.fill("<!-- results: cifar10-openood -->\n<!-- end -->\n", [], PUBLISHED)
+    assert "CIDER (KNN) ✓" in before and "T2FNorm" in before and "ID accuracy" not in before
+    ours = [
+        *openood_run(90, experiment=readme.E_100, id_accuracy_knn=93),
+        *run(96, experiment=readme.E_100, epochs=100, trained_with="temp=0.1 w=2.0"),
+    ]
+    found = readme.fill("<!-- results: cifar10-openood -->\n<!-- end -->\n", ours, PUBLISHED)
+    line, board, *rest = [line for line in found.splitlines() if line.startswith("| ")][1:]
+    assert line.startswith("| CIDER (KNN, K=100) | 1 | 90.00 | 91.00 | 92.00 | 93.00 | 94.00 | 95.00 | 90.50 | 93.50 |")
+    assert line.endswith("| 93.00 |") and "published: OpenOOD 1.5 leaderboard" in board
+    assert "89.47 § (+0.53)" in board and "94.71 ± 0.36 (-1.21)" in board
+    assert [text.split(" | ")[0] for text in rest[:2]] == ["| Cross-entropy (KNN)", "| NPOS"] and len(rest) == 7
+    beside_paper = readme.block("cifar10", ours, PUBLISHED)
+    assert "| CIDER (KNN, K=100, 100 epochs) # | 1 |" in beside_paper and "91.00" not in beside_paper
+    assert len(readme.block("cifar10-e100", ours, PUBLISHED).split("in %")) == 3  # a table for each benchmark
 
 
 def test_a_changed_row_changes_its_block_alone():
@@ -48,14 +74,14 @@ def test_a_block_without_rows_or_without_an_end_is_an_error():
 
 def test_full_runs_stand_beside_the_published_numbers():
     found = readme.block("cifar10", run(97, experiment="paper"), PUBLISHED)
-    assert "| CIDER (KNN, K=100) | 1 |" in found and "published: paper" in found and "MSP §" in found
+    assert "| CIDER (KNN, K=100, 500 epochs) | 1 |" in found and "published: paper" in found and "MSP §" in found
     assert "| CIDER (KNN" not in readme.block("cifar100", run(97, experiment="paper"), PUBLISHED)
 
 
-def test_collecting_prints_the_tables_and_leaves_the_readme_as_it_is():
+def test_collecting_prints_the_tables_and_leaves_the_pages_as_they_are():
     done = python("scripts/collect_results.py", "--readme", "--id", "CIFAR-100", "--format", "latex")
     assert done.returncode == 0, done.stderr
-    assert r"\toprule" in done.stdout and "KNN+" in done.stdout and "README.md: unchanged" in done.stdout
+    assert r"\toprule" in done.stdout and "KNN+" in done.stdout and "results/README.md: unchanged" in done.stdout
 
 
 @pytest.mark.parametrize(

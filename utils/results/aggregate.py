@@ -1,27 +1,34 @@
-"""Rows of several runs as mean and standard deviation; runs with other settings or other images never meet."""
+"""Rows of several runs as mean and standard deviation; runs with other settings, images or benchmarks never meet."""
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
-from utils.data.id_records import find_id_set
-from utils.data.ood_table import OOD_SETS, base_set, group_of
-from utils.results.rows import EMBEDDING, METRICS, Row
+from utils.data.ood_table import OOD_SETS
+from utils.evaluation.benchmark import BENCHMARKS
+from utils.results.rows import METRICS, Row
 
 # What the runs of one group have in common; the seed, the file's hash, the machine and the date are not in it.
 SAME = (
-    *("method", "architecture", "id", "score", "K", "epochs", "positive"),
+    *("method", "arch", "width", "id", "benchmark", "score", "K", "epochs", "positive"),
     *("id_images", "train_images", "id_files", "unlabelled", "trained_with"),
 )
-RUN = "run"  # the key in `Group.cells` of what a run has once: ID accuracy, dispersion, compactness
+OF_A_RUN = ("id_accuracy_knn", "dispersion", "compactness")
+# Means over sets, in the order of tables. Over how many sets CIDER's and VOS's means are is in their names; near and
+# far are OpenOOD's.
+MEANS = ("mean (4)", "mean (5)", "mean (6)", "near", "far")
+
+Cell = dict[str, "Spread"]  # column -> value
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation of some runs; `std` is None for one run, and where a source gives none."""
+    """Mean and standard deviation of some runs; `std` is None for one run, and where a source gives none."""
 
-    mean: float
-    std: float | None = None
+    mean: Decimal
+    std: Decimal | None = None
     decimals: int = 2
 
     def __str__(self) -> str:
@@ -35,91 +42,108 @@ class Group:
 
     Attributes:
         facts: what they share, by column.    runs: how many; 0 where a source does not say.
-        cells: OOD set, or a mean over sets, or RUN -> column -> Spread.
+        cells: OOD set as shown -> its numbers.    means: the same by label.    run: what a run has once.
+        sets: OOD set as shown -> its name in the tables of sets; "" for a folder of one's own.
+        marks: OOD set or mean -> how a published number is known.
     """
 
-    facts: dict[str, str]
+    facts: Mapping[str, Any]
     runs: int
-    cells: dict[str, dict[str, Spread]]
+    cells: dict[str, Cell]
+    means: dict[str, Cell]
+    sets: dict[str, str]
+    run: Cell = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def sets(self) -> list[str]:
-        """OOD sets and means in the order of tables."""
-        return sorted((name for name in self.cells if name != RUN), key=set_order)
+    def cell(self, column: str) -> Cell:
+        """The numbers of a set or a mean; none where there are none."""
+        return self.cells.get(column) or self.means.get(column, {})
 
 
-def aggregate(rows: Iterable[Row], same: Sequence[str] = SAME) -> list[Group]:
-    """Groups of the rows, in the order in which each comes up first.
-
-    Args:
-        same: columns in which the rows of a group agree; each combination of them is one group.
-    """
-    groups: dict[tuple[str, ...], dict[str, list[Row]]] = {}
+def aggregate(rows: Iterable[Row]) -> list[Group]:
+    """Groups of the rows, in the order in which each comes up first; the rows of one agree in SAME."""
+    groups: dict[tuple, dict[str, list[Row]]] = {}
     for row in rows:
-        runs = groups.setdefault(tuple(row[name] for name in same), {})
-        runs.setdefault(row["checkpoint_sha256"], []).append(row)
-    return [_group(dict(zip(same, key, strict=True)), list(runs.values())) for key, runs in groups.items()]
+        runs = groups.setdefault(tuple(getattr(row, name) for name in SAME), {})
+        runs.setdefault(row.checkpoint_sha256, []).append(row)
+    return [_group(dict(zip(SAME, key, strict=True)), list(runs.values())) for key, runs in groups.items()]
 
 
-def _group(facts: dict[str, str], runs: list[list[Row]]) -> Group:
+def _group(facts: dict[str, Any], runs: list[list[Row]]) -> Group:
     runs = _different(runs)
-    by_set: list[dict[str, Row]] = [_by_set(run, runs) for run in runs]
-    names = list(dict.fromkeys(name for run in by_set for name in run))
-    cells = {name: _spreads([run[name] for run in by_set if name in run], (*METRICS, "separability")) for name in names}
-    for label, members in _means(names, facts["id"]):
-        complete = [run for run in by_set if all(name in run for name in members)]
-        if len(complete) == len(by_set):
-            cells[label] = _mean_spreads([[run[name] for name in members] for run in complete])
-    cells[RUN] = _spreads([run[0] for run in runs], EMBEDDING[:-1])
-    return Group(facts, len(runs), cells)
+    by_set = [_by_set(run, runs) for run in runs]
+    found = {name: [run[name] for run in by_set if name in run] for run in by_set for name in run}
+    whole = {rows[0].set for name, rows in found.items() if len(rows) == len(runs) and name == rows[0].set}
+    return Group(
+        facts,
+        len(runs),
+        cells={name: _spreads(rows, (*METRICS, "separability")) for name, rows in found.items()},
+        means={
+            label: {metric: spread([_mean(run, members, metric) for run in by_set]) for metric in METRICS}
+            for label, members in _means(facts["benchmark"], facts["id"], whole)
+        },
+        sets={name: rows[0].set for name, rows in found.items()},
+        run=_spreads([run[0] for run in runs], OF_A_RUN),
+    )
 
 
 def _different(runs: list[list[Row]]) -> list[list[Row]]:
     """The same run trained twice, with the same seed to the same numbers, counts once."""
     found = {}
     for run in runs:
-        numbers = sorted((row["ood"], *(row[metric] for metric in METRICS)) for row in run)
-        found.setdefault((run[0]["seed"], *numbers), run)
+        numbers = sorted((row.ood, *(getattr(row, metric) for metric in METRICS)) for row in run)
+        found.setdefault((run[0].seed, *numbers), run)
     return list(found.values())
 
 
 def _by_set(run: list[Row], runs: list[list[Row]]) -> dict[str, Row]:
     """OOD set -> row; a name that stands for another number of images in another run has the number beside it."""
-    counts: dict[str, set[str]] = {}
+    counts: dict[str, set[int]] = {}
     for row in (row for each in runs for row in each):
-        counts.setdefault(row["ood"], set()).add(row["images"])
-    return {row["ood"] if len(counts[row["ood"]]) == 1 else f"{row['ood']}: {row['images']}": row for row in run}
+        counts.setdefault(row.ood, set()).add(row.images)
+    return {row.ood if len(counts[row.ood]) == 1 else f"{row.ood}: {row.images}": row for row in run}
 
 
-def _means(names: Sequence[str], id_name: str) -> list[tuple[str, list[str]]]:
-    """Labels and members of the means: over the paper's sets where all are whole, over near and over far sets."""
-    official = list(known.ood) if (known := find_id_set(id_name)) else []
+def _means(benchmark: str, id_name: str, whole: set[str]) -> list[tuple[str, list[str]]]:
+    """Labels and members of the benchmark's means, given the sets that are whole in all runs.
+
+    Of several groups one that lacks sets is there too, under a name that says which it has; a mean over all is not.
+    """
+    groups = BENCHMARKS[benchmark].groups.get(id_name, {})
     found = []
-    if official and all(name in names for name in official):
-        found.append((f"mean ({len(official)})", official))
-    groups = {group: [name for name in names if group_of(name, id_name) == group] for group in ("near", "far")}
-    if all(groups.values()):
-        found += [(f"{group} ({len(members)})", members) for group, members in groups.items()]
+    for group, members in groups.items():
+        there = [name for name in members if name in whole]
+        if there and len(there) == len(members):
+            found.append((f"mean ({len(members)})" if len(groups) == 1 else group, there))
+        elif there and len(groups) > 1:
+            found.append((f"{group} ({len(there)} of {len(members)}: {', '.join(there)})", there))
     return found
 
 
-def set_order(name: str) -> tuple[int, int, str]:
-    """Sort key of columns: sets as in the OOD table, then others by name, then means."""
-    if name.startswith(("mean", "near", "far")):
-        return 2, ("mean", "near", "far").index(name.split()[0]), name
-    row = base_set(name)
-    return (1, 0, name) if row is None else (0, OOD_SETS.index(row), name)
-
-
-def _spreads(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, Spread]:
-    return {name: spread([float(row[name]) for row in rows]) for name in columns if all(row[name] for row in rows)}
-
-
-def _mean_spreads(runs: Sequence[Sequence[Row]]) -> dict[str, Spread]:
+def _mean(run: Mapping[str, Row], members: Sequence[str], metric: str) -> Decimal:
     """The mean over sets is taken in each run; its spread is over the runs."""
-    return {name: spread([statistics.mean(float(row[name]) for row in run) for run in runs]) for name in METRICS}
+    return statistics.mean(getattr(run[name], metric) for name in members)
 
 
-def spread(values: Sequence[float]) -> Spread:
+def columns_of(groups: Sequence[Group]) -> list[str]:
+    """The OOD sets of some groups of one benchmark in the order of tables, then the means."""
+    facts, sets = groups[0].facts, {}
+    for group in groups:
+        sets |= group.sets
+    order = [*BENCHMARKS[facts["benchmark"]].sets(facts["id"]), *(row.name for row in OOD_SETS)]
+    place = {name: order.index(of) if of in order else len(order) for name, of in sets.items()}
+    means = {label for group in groups for label in group.means}
+    return [
+        *sorted(sets, key=lambda name: (place[name], name)),
+        *sorted(means, key=lambda label: (MEANS.index(label) if label in MEANS else len(MEANS), label)),
+    ]
+
+
+def _spreads(rows: Sequence[Row], columns: Sequence[str]) -> Cell:
+    values = {name: [getattr(row, name) for row in rows] for name in columns}
+    return {name: spread(each) for name, each in values.items() if None not in each}
+
+
+def spread(values: Sequence[Decimal]) -> Spread:
     """Mean and sample standard deviation (divided by n - 1)."""
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)

@@ -1,85 +1,110 @@
 """Published and user-reported numbers: results/published.csv, each with its source and how far it can be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY
-from utils.results.aggregate import Group, Spread
-from utils.results.rows import Row, number, read_csv
+from utils.results.aggregate import MEANS, Cell, Group, Spread
+from utils.results.rows import read_csv
 
 PUBLISHED = REPOSITORY / "results" / "published.csv"
 METRICS = ("fpr95", "auroc", "aupr_in")
-COLUMNS = (
-    *("method", "variant", "architecture", "id", "ood", "score", "protocol", "runs"),
-    *(name for metric in METRICS for name in (metric, f"{metric}_std")),
-    *("positive", "unlabelled", "source", "mark", "average_agrees"),
-)
 # How a number is known; average_agrees: the mean of the row's cells is the published mean.
 MARKS = {
     "table": "read off a published table",
     "code": "stated by the authors beside their code",
     "issue": "reported in a public issue thread",
-    "recalled": "quoted from memory of the paper, its cells not checked against it",
+    "recalled": "quoted from memory of the source, not checked against it",
 }
-# What else than a set `ood` may be: a mean that the source gives, or the benchmark's groups.
-MEANS = ("mean (4)", "mean (5)", "mean (6)", "near", "far")
-CIDER = "CIDER"
-OPENOOD = "OpenOOD 1.5"
+# What the numbers of a line have in common.
+_SAME = (
+    *("method", "variant", "arch", "id", "benchmark", "score", "epochs", "runs"),
+    *("positive", "unlabelled", "source", "average_agrees"),
+)
 
 
-def read(path: Path = PUBLISHED) -> list[Row]:
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """What one source says of one method on one OOD set, or as a mean over sets; percentages. See `rows.Row`.
+
+    Attributes:
+        method: as checkpoints name those of this repository; others as tables have them.
+        variant: which of several, in words.    arch, epochs: how it was trained, where that is known.
+        ood: name of a set, or one of MEANS.    runs: how many, where the source says it.
+        mark: one of MARKS.    average_agrees: "yes", or empty where the source gives no mean over its sets.
+    """
+
+    method: str
+    variant: str = ""
+    arch: str = ""
+    epochs: int | None = None
+    id: str
+    benchmark: str
+    ood: str
+    score: str = ""
+    runs: int | None = None
+    fpr95: Decimal | None = None
+    fpr95_std: Decimal | None = None
+    auroc: Decimal | None = None
+    auroc_std: Decimal | None = None
+    aupr_in: Decimal | None = None
+    aupr_in_std: Decimal | None = None
+    positive: str
+    unlabelled: str = ""
+    source: str
+    mark: str
+    average_agrees: str = ""
+
+
+def read(path: Path = PUBLISHED) -> list[Number]:
     """All rows.
 
     Raises:
         UserError: other columns, or a row that `check` refuses.
     """
-    return read_csv(path, COLUMNS, check)
+    return read_csv(path, Number, check)
 
 
-def check(row: Mapping[str, str], where: str) -> None:
-    """Raise a UserError, which begins with `where`, for a row without source, mark or number, or of an unknown set."""
-    for name in ("method", "id", "ood", "protocol", "source"):
-        if not row[name]:
-            raise UserError(f"{where}: {name} is empty")
-    if row["mark"] not in MARKS:
-        raise UserError(f"{where}: mark is {row['mark'] or 'empty'}, not one of {', '.join(MARKS)}")
-    if row["ood"] not in MEANS and find_ood_set(row["ood"]) is None:
-        raise UserError(f"{where}: {row['ood']} is neither a set of the table nor one of {', '.join(MEANS)}")
-    given = [name for metric in METRICS for name in (metric, f"{metric}_std") if row[name]]
-    if not given:
+def check(row: Number, where: str) -> None:
+    """Raise a UserError, which begins with `where`, for a row of an unknown set or mark, or without number."""
+    if row.mark not in MARKS:
+        raise UserError(f"{where}: mark is {row.mark}, not one of {', '.join(MARKS)}")
+    if row.benchmark not in BENCHMARKS:
+        raise UserError(f"{where}: benchmark is {row.benchmark}, not one of {', '.join(BENCHMARKS)}")
+    known = find_ood_set(row.ood) or row.ood in (*MEANS, *BENCHMARKS[row.benchmark].sets(row.id))
+    if not known:
+        raise UserError(f"{where}: {row.ood} is neither a set of the table nor one of {', '.join(MEANS)}")
+    if all(getattr(row, metric) is None for metric in METRICS):
         raise UserError(f"{where}: there is no number in it")
-    for name in given:
-        number(row[name], name, where)
 
 
-def groups(rows: list[Row]) -> list[Group]:
+def groups(rows: Sequence[Number]) -> list[Group]:
     """The lines of the published tables, in their order: what one source says of one method on all sets."""
-    same = ("method", "variant", "architecture", "id", "score", "protocol", "positive", "unlabelled", "source", "mark")
-    found: dict[tuple[str, ...], list[Row]] = {}
+    found: dict[tuple, list[Number]] = {}
     for row in rows:
-        found.setdefault(tuple(row[name] for name in same), []).append(row)
+        found.setdefault(tuple(getattr(row, name) for name in _SAME), []).append(row)
     return [
         Group(
-            facts=dict(zip(same, key, strict=True)) | {"average_agrees": members[0]["average_agrees"]},
-            runs=int(members[0]["runs"] or 0),
-            cells={row["ood"]: _cell(row) for row in members},
+            facts={name: value for name, value in asdict(members[0]).items() if name in _SAME},
+            runs=members[0].runs or 0,
+            cells={row.ood: _cell(row) for row in members if row.ood not in MEANS},
+            means={row.ood: _cell(row) for row in members if row.ood in MEANS},
+            sets={row.ood: row.ood for row in members if row.ood not in MEANS},
+            marks={row.ood: row.mark for row in members},
         )
-        for key, members in found.items()
+        for members in found.values()
     ]
 
 
-def _cell(row: Row) -> dict[str, Spread]:
+def _cell(row: Number) -> Cell:
+    """Numbers with as many decimals as the source gives."""
     return {
-        metric: Spread(
-            float(row[metric]), float(row[f"{metric}_std"]) if row[f"{metric}_std"] else None, decimals(row[metric])
-        )
+        metric: Spread(value, getattr(row, f"{metric}_std"), decimals=-value.as_tuple().exponent)
         for metric in METRICS
-        if row[metric]
+        if (value := getattr(row, metric)) is not None
     }
-
-
-def decimals(text: str) -> int:
-    """Digits behind the point, so that a number is shown as its source gives it."""
-    return len(text.partition(".")[2])

@@ -1,50 +1,81 @@
-"""Rows of results/measured.csv: what they hold, reading, checking, writing, and making them from a metrics.json.
-
-A row is a dict of text, as the file holds it: one run, one OOD set, one score. Metrics are percentages.
-"""
+"""Rows of results/measured.csv: typed, read, checked, written, merged, and made from a metrics.json."""
 
 import csv
 import datetime
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from utils.data.ood_table import find_ood_set
 from utils.errors import UserError, one_line
-from utils.files import REPOSITORY, atomic_write, read_json
+from utils.evaluation.benchmark import BENCHMARKS
+from utils.files import REPOSITORY, atomic_write, file_sha256, read_json
 from utils.training.key_arguments import key_arguments
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
 METRICS = ("fpr95", "auroc", "aupr_in", "aupr_out")
-# ID accuracy in percent; angles of the L2-normalised penultimate features in degrees, separability to this OOD set.
-EMBEDDING = ("id_accuracy_knn", "dispersion", "compactness", "separability")
-COLUMNS = (
-    *(
-        "method",
-        "architecture",
-        "id",
-        "ood",
-        "score",
-        "K",
-        "seed",
-        "epochs",
-        "positive",
-        "images",
-        *METRICS,
-        *EMBEDDING,
-    ),
-    *("id_images", "train_images", "id_files", "unlabelled", "trained_with", "checkpoint_sha256", "device", "versions"),
-    *("date", "experiment", "command"),
-)
-# What makes a row another one; a row with the same of these replaces the older one.
-KEY = ("checkpoint_sha256", "ood", "score", "K", "positive", "id_images", "images")
 # What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
 OTHER_FILES = "other files"
-MAY_BE_EMPTY = ("K", "seed", *EMBEDDING, "id_files", "unlabelled", "trained_with", "experiment", "command")
 
-Row = dict[str, str]
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run, one OOD set, one score.
+
+    Metrics and ID accuracy are percentages, angles (of the L2-normalised penultimate features) degrees, all with the
+    digits that the file has. A column with a default may be empty.
+
+    Attributes:
+        method, arch, width: as checkpoints name them.    epochs: of all stages.
+        id, benchmark, score: as the options name them.    K: neighbour of the KNN score.
+        ood: OOD set as shown, which says where it is a part of a set.
+        set: the set that it is, or is a part of, by its name in the tables of sets; empty for a folder of one's own.
+        id_files: OTHER_FILES or empty.    unlabelled: how MCD saw unlabelled test images; empty for other methods.
+        scores_sha256: of scores.npz, which is not in the repository.
+        experiment: names by which tables find the row, separated by spaces.
+    """
+
+    method: str
+    arch: str
+    width: int
+    id: str
+    benchmark: str
+    ood: str
+    set: str = ""
+    score: str
+    K: int | None = None
+    seed: int | None = None
+    epochs: int
+    positive: str
+    images: int
+    fpr95: Decimal
+    auroc: Decimal
+    aupr_in: Decimal
+    aupr_out: Decimal
+    id_accuracy_knn: Decimal | None = None
+    dispersion: Decimal | None = None
+    compactness: Decimal | None = None
+    separability: Decimal | None = None
+    id_images: int
+    train_images: int
+    id_files: str = ""
+    unlabelled: str = ""
+    trained_with: str = ""
+    checkpoint_sha256: str
+    scores_sha256: str = ""
+    device: str
+    versions: str
+    date: str
+    experiment: str = ""
+    command: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes a row another one; a row with the same of these replaces the older one."""
+        same = (self.checkpoint_sha256, self.benchmark, self.ood, self.score, self.K, self.positive)
+        return *same, self.id_images, self.images
 
 
 def read(path: Path = MEASURED) -> list[Row]:
@@ -53,7 +84,7 @@ def read(path: Path = MEASURED) -> list[Row]:
     Raises:
         UserError: other columns, or a row that `check` refuses.
     """
-    return read_csv(path, COLUMNS, check) if path.exists() else []
+    return read_csv(path, Row, check) if path.exists() else []
 
 
 def write(rows: Sequence[Row], path: Path = MEASURED) -> None:
@@ -64,98 +95,125 @@ def write(rows: Sequence[Row], path: Path = MEASURED) -> None:
     """
     for row in rows:
         check(row, f"{path.name}, to be written")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     with atomic_write(path, "w") as stream:
-        stream.write(text.getvalue())
+        writer = csv.DictWriter(stream, [column.name for column in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, rows))
 
 
-def read_csv(path: Path, columns: Sequence[str], check_row: Any) -> list[Row]:
-    """Rows of a CSV with exactly these columns, each checked by `check_row(row, where)`."""
+T = TypeVar("T")
+_NUMBERS = {
+    int: (re.compile(r"-?\d{1,18}"), "a whole number"),
+    Decimal: (re.compile(r"-?\d{1,18}(\.\d{1,18})?"), "a number"),
+}
+
+
+def read_csv(path: Path, kind: type[T], check_row: Any) -> list[T]:
+    """Rows of a CSV with exactly the fields of a dataclass as columns, each checked by `check_row(row, where)`.
+
+    Raises:
+        UserError: not readable, other columns, a cell that is not of its field's type, or what `check_row` refuses.
+    """
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            rows = list(reader)
+            found, lines = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} can not be read: {one_line(error)}") from error
-    found = reader.fieldnames or []
-    if tuple(found) != tuple(columns):
-        faults = [f"missing: {name}" for name in columns if name not in found]
-        faults += [f"unknown: {name}" for name in found if name not in columns]
-        raise UserError(f"{path} has other columns than expected; {', '.join(faults) or 'the order differs'}")
-    for number, row in enumerate(rows, start=2):
+    columns = [column.name for column in fields(kind)]
+    if found != columns:
+        others = {
+            "unknown": [name for name in found if name not in columns],
+            "missing": [name for name in columns if name not in found],
+        }
+        faults = [f"{what}: {', '.join(names)[:100]}" for what, names in others.items() if names]
+        reason = "; ".join(faults) or "the order differs" if found else "it is empty"
+        raise UserError(f"{path} has other columns than expected; {reason}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
         where = f"{path}, row {number}"
-        if None in row or None in row.values():
+        if None in line or None in line.values():
             raise UserError(f"{where}: another number of cells than the heading has")
-        check_row(row, where)
+        rows.append(typed(kind, line, where))
+        check_row(rows[-1], where)
     return rows
 
 
-def check(row: Mapping[str, str], where: str) -> None:
+def typed(kind: type[T], cells: Mapping[str, str], where: str) -> T:
+    """A dataclass from the text of its fields; what is empty has its default.
+
+    Raises:
+        UserError: begins with `where`: an empty cell that has no default, or one that is not a number but should be.
+    """
+    hints, values = get_type_hints(kind), {}
+    for column in fields(kind):
+        text, name = cells[column.name], column.name
+        if not text:
+            if column.default is MISSING:
+                raise UserError(f"{where}: {name} is empty")
+            continue
+        number = next((each for each in (hints[name], *get_args(hints[name])) if each in _NUMBERS), None)
+        if number and not _NUMBERS[number][0].fullmatch(text):
+            raise UserError(f"{where}: {name} is {text[:100]}, not {_NUMBERS[number][1]}")
+        values[name] = number(text) if number else text
+    return kind(**values)
+
+
+def check(row: Row, where: str) -> None:
     """Raise a UserError, which begins with `where`, for a row that must not stand in the file."""
-    for name in COLUMNS:
-        if not row.get(name) and name not in MAY_BE_EMPTY:
-            raise UserError(f"{where}: {name} is empty")
-    for name in METRICS:
-        if not 0 <= number(row[name], name, where) <= 100:
-            raise UserError(f"{where}: {name} is {row[name]}, not a percentage")
-    for name in ("images", "id_images", "train_images", "epochs"):
-        number(row[name], name, where)
-    if row["positive"] not in ("ID", "OOD"):
-        raise UserError(f"{where}: positive is {row['positive']}, not ID or OOD")
-    if row["id_files"] not in ("", OTHER_FILES):
-        raise UserError(f"{where}: id_files is {row['id_files']}, not {OTHER_FILES} or empty")
-    if row["unlabelled"] not in ("", "transductive", "inductive", "unknown"):
-        raise UserError(f"{where}: unlabelled is {row['unlabelled']}, not transductive, inductive, unknown or empty")
-    check_ood_name(row["ood"], int(row["images"]), where)
+    for name in (*METRICS, "id_accuracy_knn"):
+        value = getattr(row, name)
+        if value is not None and not 0 <= value <= 100:
+            raise UserError(f"{where}: {name} is {value}, not a percentage")
+    for name in ("images", "id_images", "train_images", "epochs", "width"):
+        if getattr(row, name) < (name != "epochs"):  # a network may be evaluated as it was drawn
+            raise UserError(f"{where}: {name} is {getattr(row, name)}")
+    choices = {
+        "benchmark": tuple(BENCHMARKS),
+        "positive": ("ID", "OOD"),
+        "id_files": ("", OTHER_FILES),
+        "unlabelled": ("", "transductive", "inductive", "unknown"),
+    }
+    for name, allowed in choices.items():
+        value = getattr(row, name)
+        if value not in allowed:
+            raise UserError(f"{where}: {name} is {value}, not {', '.join(each or 'empty' for each in allowed)}")
+    check_ood_name(row, where)
 
 
-def number(text: str, name: str, where: str) -> float:
-    """The number that a cell holds; a UserError where it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{where}: {name} is {text or 'empty'}, not a number") from None
-
-
-def check_ood_name(name: str, images: int, where: str) -> None:
+def check_ood_name(row: Row, where: str) -> None:
     """Raise a UserError where a part of a set, or a stand-in for it, carries the official set's name."""
-    official = find_ood_set(name)
-    if official is not None and official.count is not None and images != official.count:
+    count = BENCHMARKS[row.benchmark].count(row.ood, row.id)
+    if count is not None and row.images != count:
         raise UserError(
-            f"{where}: {images:,} images under the official name {name}, which has {official.count:,}\n"
-            f"  do         : name it as it is, such as {name} (partial, {images:,} of {official.count:,})"
+            f"{where}: {row.images:,} images under the official name {row.ood}, which has {count:,}\n"
+            f"  do         : name it as it is, such as {row.ood} (partial, {row.images:,} of {count:,})"
         )
-
-
-def honest_name(name: str, images: int) -> str:
-    """The name of a set of which only some images were scored says so; an official name stays with the whole set."""
-    official = find_ood_set(name)
-    if official is None or official.count in (None, images):
-        return name
-    return f"{name} (scored part, {images:,} of {official.count:,})"
 
 
 def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     """`old` and then `new`, where a new row takes the place of the same one and keeps the experiments it was in."""
-    rows = {tuple(row[name] for name in KEY): row for row in old}
+    rows = {row.key: row for row in old}
     for row in new:
-        key = tuple(row[name] for name in KEY)
-        tags = [*rows.get(key, row)["experiment"].split(), *row["experiment"].split()]
-        rows[key] = row | {"experiment": " ".join(dict.fromkeys(tags))}
+        tags = [*rows.get(row.key, row).experiment.split(), *row.experiment.split()]
+        rows[row.key] = replace(row, experiment=" ".join(dict.fromkeys(tags)))
     return list(rows.values())
+
+
+def gather(new: Sequence[Row], path: Path = MEASURED) -> None:
+    """Put rows into a CSV beside those that are there."""
+    everything = merge(read(path), new)
+    write(everything, path)
+    print(f"{path}: {len(new)} rows gathered, {len(everything)} in all\n")
 
 
 def from_metrics(path: Path, experiment: str = "") -> list[Row]:
     """Rows of one evaluation.
 
     Args:
-        path: its metrics.json.
-        experiment: name by which the tables of the README find the rows; several may be separated by spaces.
+        path: its metrics.json.    experiment: names by which tables find the rows, separated by spaces.
     Raises:
-        UserError: not a metrics.json of eval_cider.py.
+        UserError: not a metrics.json of eval_cider.py, or one whose figures must not stand in the file.
     """
     try:
         found = read_json(path)
@@ -163,47 +221,52 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
             "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
             "experiment": experiment,
         }
-        separability = found["separability_degrees"]
-        return [
+        scores = path.with_name("scores.npz")
+        if scores.is_file():
+            common["scores_sha256"] = file_sha256(scores)
+        cells = [
             common
-            | split_score(score["score"])
-            | {"ood": honest_name(name, row["images"]), "images": str(row["images"])}
-            | {metric: f"{100 * row[metric]:.2f}" for metric in METRICS}
-            | {"separability": _text(separability.get(name), 1)}
-            for score in found["scores"].values()
-            for name, row in score["ood"].items()
+            | {"score": name, "K": _text(score["k"])}
+            | {"ood": shown, "set": _text(row["set"]), "images": _text(row["images"])}
+            | {metric: _percent(row[metric]) for metric in METRICS}
+            | {"separability": _text(found["separability_degrees"].get(shown), 1)}
+            for name, score in found["scores"].items()
+            for shown, row in score["ood"].items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a metrics.json of eval_cider.py ({one_line(repr(error))})") from error
+        raise UserError(
+            f"{path} is not a metrics.json of eval_cider.py ({one_line(repr(error))})\n"
+            "  do         : evaluate again, where an earlier version wrote it"
+        ) from error
+    empty = {column.name: "" for column in fields(Row)}
+    rows = [typed(Row, empty | each, str(path)) for each in cells]
+    for row in rows:
+        check(row, str(path))
+    return rows
 
 
-def split_score(shown: str) -> dict[str, str]:
-    """Score and K of a score as tables show it: KNN (K=100) is KNN with 100."""
-    match = re.fullmatch(r"(KNN) \(K=(\d+)\)", shown)
-    return {"score": match[1], "K": match[2]} if match else {"score": shown, "K": ""}
-
-
-def _common(found: Mapping[str, Any]) -> Row:
+def _common(found: Mapping[str, Any]) -> dict[str, str]:
     """What all rows of an evaluation share."""
-    trained, environment = found["checkpoint"]["trained_with"], found["environment"]
-    geometry = found["geometry_degrees"]
-    commands = found.get("commands") or {}
+    checkpoint, environment = found["checkpoint"], found["environment"]
+    trained, geometry, commands = checkpoint["trained_with"], found["geometry_degrees"], found.get("commands") or {}
     return {
-        "method": found["method"],
-        "architecture": found["arch"],
+        "method": checkpoint["method"],
+        "arch": checkpoint["model"]["arch"],
+        "width": _text(checkpoint["model"]["width"]),
         "id": found["id_set"],
+        "benchmark": found.get("benchmark", "cider"),
         "seed": _text(trained.get("seed")),
-        "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),  # of all stages
+        "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),
         "positive": found["positive"],
-        "id_accuracy_knn": f"{100 * found['id_accuracy']['knn']:.2f}",
+        "id_accuracy_knn": _percent(found["id_accuracy"]["knn"]),
         "dispersion": _text(geometry.get("dispersion"), 1),
         "compactness": _text(geometry.get("compactness"), 1),
-        "id_images": str(found["id_images"]),
-        "train_images": str(found["id_train_images"]),
+        "id_images": _text(found["id_images"]),
+        "train_images": _text(found["id_train_images"]),
         "id_files": "" if found.get("id_files_official", True) else OTHER_FILES,
         "unlabelled": (found.get("unlabelled") or {}).get("mode", ""),
         "trained_with": settings(trained),
-        "checkpoint_sha256": found["checkpoint"]["sha256"][:16],
+        "checkpoint_sha256": checkpoint["sha256"][:16],
         "device": environment["gpu"] or environment["cpu"],
         "versions": f"torch {environment['torch']}, git {environment['git']}",
         "command": " && ".join(command for command in (commands.get("train"), commands.get("evaluate")) if command),
@@ -234,6 +297,10 @@ def _setting(value: Any) -> str:
     # Of a path the name alone, which is not that of one machine; of a hash the beginning.
     text = re.sub(r"[^=]*/", "", str(value))
     return re.sub(r"\s+", "-", text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def _text(value: Any, digits: int | None = None) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.data.ood_table import full_ood_name
+from utils.data.id_records import id_set
+from utils.data.ood_table import find_ood_set, full_ood_name
 from utils.errors import UserError
 from utils.files import REPOSITORY, file_sha256, read_json
 
@@ -166,8 +167,6 @@ def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
 def missing_data(steps: Sequence[Step]) -> list[str]:
     """What is not on disk of the ID sets and the usual OOD sets of some steps, in lines."""
     from utils.data.id_sets import load_id
-    from utils.data.ood_sets import default_ood_sets
-    from utils.data.ood_table import find_ood_set
 
     found = []
     for name, place in dict.fromkeys((step.args.in_dataset, step.args.id_loc) for step in steps if step.args):
@@ -177,7 +176,7 @@ def missing_data(steps: Sequence[Step]) -> list[str]:
             found.append(f"missing: {error}")
     for step in steps:
         if step.args and not step.settings.get("ood_sets"):
-            wanted = [name for name in default_ood_sets(step.args.in_dataset) if find_ood_set(name).folders]
+            wanted = [name for name in id_set(step.args.in_dataset).ood if find_ood_set(name).folders]
             if absent := [name for name in wanted if name not in step.there]:
                 found.append(f"missing OOD sets: {', '.join(absent)} (python scripts/prepare_data.py --list)")
     return list(dict.fromkeys(found))

@@ -40,7 +40,8 @@ def small(tmp_path, monkeypatch):
         assert not ended.value.code
 
     def call(*more):
-        train = f"--width 8 --epochs 1 --warmup none --limit-train 200 --device cpu --id_loc {tmp_path}/cifar --checkpoints {tmp_path}"
+        train = "--width 8 --epochs 1 --warmup none --limit-train 200 --device cpu"
+        train += f" --id_loc {tmp_path}/cifar --checkpoints {tmp_path}"
         command = ["CIFAR-10", "4", "--ood_loc", tmp_path / "ood", *more, "--", *train.split()]
         monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", *map(str, command)])
         reproduce.main()

@@ -4,7 +4,7 @@ A new one is a record here; if its images are chosen by lists of its own, a load
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from utils.data.id_records import ID_SETS
 from utils.data.ood_table import find_ood_set
@@ -20,12 +20,14 @@ class Benchmark:
         name: of the option.    label: as tables have it.
         positive: "ID" or "OOD", the class that its FPR95 calls positive.
         groups: ID set -> group, which has a mean ("mean", "near", "far") -> its OOD sets in their order.
+        counts: ID set -> OOD set -> images of a whole one, where the benchmark has others than the table of sets.
     """
 
     name: str
     label: str
     positive: str
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def sets(self, id_name: str) -> list[str]:
         """Its OOD sets for an ID set; none where it has no such ID set."""
@@ -39,10 +41,12 @@ class Benchmark:
     def count(self, ood_name: str, id_name: str) -> int | None:
         """Images of a whole set of this benchmark, by its name in the table; None where it depends."""
         row = find_ood_set(ood_name)
-        return row.count if row else None
+        return self.counts.get(id_name, {}).get(ood_name, row.count if row else None)
 
 
 _ODIN = ("TinyImageNet_crop", "TinyImageNet_resize", "LSUN", "LSUN_resize", "iSUN")
+_FAR = ("MNIST", "SVHN", "dtd", "places365")
+_FAR_COUNTS = {"MNIST": 70_000, "SVHN": 26_032, "dtd": 5_640}
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
@@ -51,6 +55,19 @@ BENCHMARKS = {
             label="CIDER's OOD sets",
             positive="ID",
             groups={name: {"mean": record.ood} for name, record in ID_SETS.items()},
+        ),
+        Benchmark(
+            "openood",
+            label="OpenOOD v1.5",
+            positive="OOD",
+            groups={
+                "CIFAR-10": {"near": ("CIFAR-100", "TIN"), "far": _FAR},
+                "CIFAR-100": {"near": ("CIFAR-10", "TIN"), "far": _FAR},
+            },
+            counts={
+                "CIFAR-10": {"CIFAR-100": 9_000, "TIN": 7_793, "places365": 35_195, **_FAR_COUNTS},
+                "CIFAR-100": {"CIFAR-10": 10_000, "TIN": 6_526, "places365": 33_773, **_FAR_COUNTS},
+            },
         ),
         Benchmark(
             "odin", label="ODIN's OOD sets", positive="ID", groups={id_name: {"mean": _ODIN} for id_name in CIFARS}

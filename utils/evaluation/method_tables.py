@@ -10,13 +10,13 @@ from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData
 from utils.evaluation.benchmark import Benchmark
 from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
+from utils.evaluation.names import arch_label
 from utils.evaluation.ood import OODSets
 from utils.evaluation.scored import MARKS, footnote, scored_note, unlabelled_of
 from utils.evaluation.tables import Row, Table
 
 NOISE = "gaussian-noise"
 FEW_IMAGES = 100  # with fewer, a single image moves FPR95 by more than a point
-ARCH_NAMES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 
 
 def make_tables(
@@ -42,9 +42,6 @@ def make_tables(
     mark = MARKS[unlabelled["mode"]] if unlabelled else ""
     chosen = unlabelled.get("epoch") if unlabelled else None
     config = checkpoint.model.config
-    arch = config["arch"]
-    for name, shown in ARCH_NAMES.items():
-        arch = arch.replace(name, shown)
     common = (
         accuracy_line(evaluation.id_accuracy),
         geometry_line(evaluation.geometry),
@@ -56,7 +53,7 @@ def make_tables(
     return [
         Table(
             method=checkpoint.method.label,
-            arch=arch if config["width"] == 64 else f"{arch} (width {config['width']})",
+            arch=arch_label(config["arch"], config["width"]),
             id_set=data.name,
             score=result.shown,
             epoch=checkpoint.epoch,

@@ -1,4 +1,9 @@
-"""How tables name networks and scores."""
+"""How tables name metrics, networks and scores."""
+
+METRICS = ("fpr95", "auroc", "aupr_in", "aupr_out")
+HEADINGS = {"fpr95": "FPR95 ↓", "auroc": "AUROC ↑", "aupr_in": "AUPR-In ↑", "aupr_out": "AUPR-Out ↑"}
+ORIENTATION = "larger = more ID"
+POSITIVE = {"ID": "ID is the positive class", "OOD": "OOD is the positive class (FPR95: ID rejected with 95 % of OOD)"}
 
 _ARCHITECTURES = {"resnet": "ResNet-", "wrn": "WRN", "densenet-bc": "DenseNet-BC"}
 # The scores whose name in tables is not that of --score.

@@ -13,6 +13,7 @@ from utils.evaluation import feature_plots, plots, tables
 from utils.evaluation.bootstrap import LEVEL, interval
 from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
 from utils.evaluation.folder import remove_pictures
+from utils.evaluation.names import ORIENTATION
 from utils.evaluation.ood import OODSets
 from utils.evaluation.projection import on_ordinary_sphere, project, sample_rows
 from utils.evaluation.projector import write_projector
@@ -122,7 +123,7 @@ def _metrics(found: Sequence[Table], ood: OODSets, evaluation: Evaluation) -> di
         "arch": first.arch,
         "id_set": first.id_set,
         "epoch": first.epoch,
-        "orientation": tables.ORIENTATION,
+        "orientation": ORIENTATION,
         "positive": first.positive,
         "id_images": len(evaluation.test.labels),
         **next(iter(entries.values())),
@@ -215,7 +216,7 @@ def _draw_score(folder: Path, result: ScoreResult) -> list[Path]:
         result.id_scores,
         result.ood_scores,
         result.threshold,
-        label=f"{result.shown} score, {tables.ORIENTATION}",
+        label=f"{result.shown} score, {ORIENTATION}",
         subtitles=_subtitles(result),
     )
     aurocs = {name: found["auroc"] for name, found in result.ood_metrics.items()}

@@ -9,11 +9,7 @@ import numpy as np
 
 from utils.evaluation.bootstrap import interval
 from utils.evaluation.grid import Grid, Missing, as_latex, as_markdown, as_text, one_line
-
-METRICS = ("fpr95", "auroc", "aupr_in", "aupr_out")
-HEADINGS = {"fpr95": "FPR95 ↓", "auroc": "AUROC ↑", "aupr_in": "AUPR-In ↑", "aupr_out": "AUPR-Out ↑"}
-ORIENTATION = "larger = more ID"
-POSITIVE = {"ID": "ID is the positive class", "OOD": "OOD is the positive class (FPR95: ID rejected with 95 % of OOD)"}
+from utils.evaluation.names import HEADINGS, METRICS, ORIENTATION, POSITIVE
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from utils.data.ood_table import OOD_SETS
 from utils.evaluation.benchmark import BENCHMARKS
-from utils.results.rows import METRICS, Row
+from utils.evaluation.names import METRICS
+from utils.results.rows import Row
 
 # What the runs of one group have in common; the seed, the file's hash, the machine and the date are not in it.
 SAME = (

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from utils.errors import UserError, one_line
 from utils.evaluation.benchmark import BENCHMARKS
+from utils.evaluation.names import METRICS
 from utils.files import REPOSITORY, atomic_write, file_sha256, read_json
 from utils.training.key_arguments import key_arguments
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
-METRICS = ("fpr95", "auroc", "aupr_in", "aupr_out")
 # What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
 OTHER_FILES = "other files"
 

@@ -7,8 +7,7 @@ from utils.cli.settings import total_epochs
 from utils.data.id_records import find_id_set
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import Grid
-from utils.evaluation.names import SCORES, arch_label
-from utils.evaluation.tables import HEADINGS, ORIENTATION, POSITIVE
+from utils.evaluation.names import HEADINGS, ORIENTATION, POSITIVE, SCORES, arch_label
 from utils.methods import METHODS
 from utils.results.aggregate import Group, Spread, columns_of
 from utils.results.published import MARKS as SOURCES

@@ -48,8 +48,3 @@ def find_method(network: str, name: str | None = None) -> Method:
             return method
     known = ", ".join(method.name for method in of_network)
     raise ValueError(f"it says that a {network} was trained by the method {name!r}; known are {known}")
-
-
-def labelled(label: str) -> Method | None:
-    """The first method that tables show by this label."""
-    return next((method for method in METHODS if method.label == label), None)

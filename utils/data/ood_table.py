@@ -18,7 +18,6 @@ class OODSet:
         folders: places below the OOD root, best first; upper and lower case are not told apart.
         source: where to get it.
         count: images of the official set; None where there is none.
-        near_for, far_for: OpenOOD's division, where that benchmark has the set.
         unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
             but under a name that says so, and never enters the official mean.
         maintained: class of a library that keeps the address and the checksum of the file up to date.
@@ -34,8 +33,6 @@ class OODSet:
     count: int | None = None
     folders: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    near_for: tuple[str, ...] = ()
-    far_for: tuple[str, ...] = ()
     unverified_folders: tuple[str, ...] = ()
     maintained: str = ""
     md5: str | None = None
@@ -51,7 +48,6 @@ OOD_SETS = (
         "non-commercial use",
         10_000,
         ("svhn",),
-        far_for=CIFARS,
         maintained="torchvision.datasets.SVHN",
         megabytes=64,
     ),
@@ -62,7 +58,6 @@ OOD_SETS = (
         "research use",
         10_000,
         ("places365/test_subset", "places365"),
-        far_for=CIFARS,
         megabytes=4_400,
         drawn=True,
     ),
@@ -92,7 +87,6 @@ OOD_SETS = (
         5_640,
         ("dtd/images", "dtd"),
         ("Textures",),
-        far_for=CIFARS,
         maintained=_POOD + "Textures",
         megabytes=625,
     ),
@@ -114,7 +108,6 @@ OOD_SETS = (
         10_000,
         ("Imagenet/test", "Imagenet"),
         unverified_folders=("TinyImageNet_crop",),
-        near_for=CIFARS,
         maintained=_POOD + "TinyImageNetCrop",
     ),
     OODSet(
@@ -125,7 +118,6 @@ OOD_SETS = (
         10_000,
         ("Imagenet_resize/Imagenet_resize", "Imagenet_resize"),
         unverified_folders=("TinyImageNet_resize",),
-        near_for=CIFARS,
         maintained=_POOD + "TinyImageNetResize",
     ),
     OODSet(
@@ -169,7 +161,6 @@ OOD_SETS = (
         10_000,
         ("CIFAR10", "CIFAR-10"),
         ("CIFAR10",),
-        near_for=("CIFAR-100",),
         maintained="torchvision.datasets.CIFAR10",
         megabytes=170,
     ),
@@ -181,7 +172,6 @@ OOD_SETS = (
         10_000,
         ("CIFAR100", "CIFAR-100"),
         ("CIFAR100",),
-        near_for=("CIFAR-10",),
         maintained="torchvision.datasets.CIFAR100",
         megabytes=169,
     ),
@@ -211,14 +201,3 @@ def full_ood_name(text: str) -> str:
     """argparse type: the full name of the set that `text` means; `text` itself where it means none, or is NAME=PATH."""
     row = find_ood_set(text)
     return text if row is None else row.name
-
-
-def base_set(shown: str) -> OODSet | None:
-    """The row that a name as tables show it begins with: that of dtd for dtd (partial, 1,200 of 5,640)."""
-    return find_ood_set(shown.split(" (")[0])
-
-
-def group_of(shown: str, id_name: str) -> str:
-    """ "near", "far" or "": OpenOOD's division, for a part of a set too."""
-    row = base_set(shown)
-    return "" if row is None else "near" if id_name in row.near_for else "far" if id_name in row.far_for else ""

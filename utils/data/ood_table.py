@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from utils.data.spelling import named
 
-CIFARS = ("CIFAR-10", "CIFAR-100")
 _HUANG = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/"
 _POOD = "pytorch_ood.dataset.img."
 

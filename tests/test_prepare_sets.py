@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scipy.io import loadmat
 
 from tests.archive_files import LSUN, everything_in, lsun_files, png, serve_archive, svhn_file, tar_of, zip_of
 from tests.data_files import write_cifar10
@@ -166,30 +165,23 @@ def test_too_few_images_to_draw_from(server, tmp_path):
     assert everything_in(tmp_path) == ["downloads", "downloads/test_256.tar"]
 
 
-def test_svhn_is_downloaded_and_selected(server, tmp_path):
+def test_svhn_is_downloaded_and_stays_as_it_is(server, tmp_path):
     row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
     content = svhn_file(tmp_path / "made.mat", 30)
     source = serve_archive(server, content, "test_32x32.mat")
-    prepare(row, source, tmp_path / "data")
-    folder = tmp_path / "data" / "small_OOD_dataset" / "svhn"
+    folder = tmp_path / "small_OOD_dataset" / "svhn"
+    folder.mkdir(parents=True)
+    (folder / "selected_test_32x32.mat").write_bytes(content)  # OpenOOD scores more than that
+    assert prepare(row, source, tmp_path).startswith("30 images")
+    assert "there already: 30 images" in prepare(row, source, tmp_path)
     assert everything_in(folder) == ["selected_test_32x32.mat", "test_32x32.mat"]
-    assert loadmat(folder / "selected_test_32x32.mat")["X"].shape == (32, 32, 3, 30)
-    assert check(row, source, tmp_path / "data")[1] == []
-    (folder / "selected_test_32x32.mat").write_bytes(content[:2_000])
-    (tmp_path / "data" / "prepared.json").unlink()
-    assert "damaged file" in check(row, source, tmp_path / "data")[1][0]
-    (folder / "selected_test_32x32.mat").write_bytes(content[:100])
-    assert look(row, tmp_path / "data").state == "other"
-    (folder / "test_32x32.mat").write_bytes(content[:100])
-    assert "not the published file" in check(row, source, tmp_path / "data")[1][-1]
-
-
-def test_an_svhn_selection_of_another_size_does_not_stay(server, tmp_path):
-    row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
-    source = serve_archive(server, svhn_file(tmp_path / "made.mat", 20), "test_32x32.mat")
-    with pytest.raises(UserError, match="20 images in place of 30"):
-        prepare(row, source, tmp_path / "data")
-    assert look(row, tmp_path / "data").state == "missing"
+    assert check(row, source, tmp_path)[1] == []
+    (folder / "test_32x32.mat").write_bytes(content[:2_000])
+    assert look(row, tmp_path).state == "other"
+    found, faults = check(row, source, tmp_path)
+    assert "damaged file" in faults[0] and "not the published file" in faults[-1]
+    with pytest.raises(UserError, match="not the published one"):
+        prepare(row, source, tmp_path)
 
 
 @pytest.fixture

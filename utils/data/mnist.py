@@ -10,6 +10,7 @@ import torch
 
 from utils.data.places import cannot_read, is_file
 from utils.errors import UserError, one_line, shown
+from utils.files import typed
 
 FILES = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
 SIDE = 28
@@ -36,9 +37,12 @@ def load_mnist(folder: Path) -> torch.Tensor:
         folder: one that holds at least one of the two files.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a file is damaged. FileNotFoundError: neither is there.
     """
-    grey = torch.from_numpy(np.concatenate([_read(path) for path in files_in(folder)]))
+    paths = files_in(folder)
+    if not paths:
+        raise FileNotFoundError(folder / FILES[0])
+    grey = torch.from_numpy(np.concatenate([_read(path) for path in paths]))
     return grey[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
@@ -61,5 +65,5 @@ def _read(path: Path) -> np.ndarray:
 def _damaged(fault: str, path: Path) -> UserError:
     return UserError(
         f"damaged file: {fault}\n  file       : {shown(path)}\n"
-        "  do         : delete it and get it again: python scripts/prepare_data.py --only MNIST"
+        f"  do         : delete it and get it again: {typed('scripts/prepare_data.py')} --only MNIST"
     )

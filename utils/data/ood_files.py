@@ -1,15 +1,18 @@
 """Finding an OOD set of the table below the OOD root, whatever the case of the folder names."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from utils.data import cifar, mnist
+from utils.data import cifar
 from utils.data.id_records import id_set
 from utils.data.ood_table import OODSet
 from utils.data.places import children, is_folder, require_folder, shown
 from utils.errors import UserError
 from utils.files import typed
 
+T = TypeVar("T")
 # How a list of images begins that were drawn here, not by the authors of a benchmark.
 DRAWN_HERE = "# drawn by prepare_data.py: "
 
@@ -55,12 +58,18 @@ def find_cifar_set(row: OODSet, root: Path) -> Path:
     return folder
 
 
-def find_mnist(row: OODSet, root: Path) -> Path:
-    """The folder below `root` that holds a file of MNIST."""
+def first_loaded(row: OODSet, root: Path, load: Callable[[Path], T], files: Sequence[str], remark: str = "") -> T:
+    """What `load` makes of the first folder of a set below `root` where it raises no FileNotFoundError.
+
+    Args:
+        files: of which one was looked for, for the message.
+    """
     for folder in existing_places(root, row.folders):
-        if mnist.files_in(folder):
-            return folder
-    raise MissingSet(row, [root / row.folders[0] / name for name in mnist.FILES])
+        try:
+            return load(folder)
+        except FileNotFoundError:
+            continue
+    raise MissingSet(row, [root / row.folders[0] / name for name in files], remark)
 
 
 def list_file_beside(place: Path) -> Path:

@@ -9,7 +9,14 @@ from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import Listing, list_images, load_files, other_files_note
 from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, find_mnist, is_own_draw, list_file_beside
+from utils.data.ood_files import (
+    MissingSet,
+    existing_places,
+    find_cifar_set,
+    first_loaded,
+    is_own_draw,
+    list_file_beside,
+)
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.openood import load_openood, openood_count
 from utils.data.places import shown
@@ -63,14 +70,8 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
 
 
 def _svhn_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
-    for folder in existing_places(root, row.folders):
-        try:
-            images, notes = load_selected_svhn(folder)
-        except FileNotFoundError:
-            continue
-        return _in_memory(row, images, size, seed, notes)
-    folder = root / row.folders[0]
-    raise MissingSet(row, [folder / SELECTED_FILE, folder / FULL_FILE])
+    images, notes = first_loaded(row, root, load_selected_svhn, (FULL_FILE, SELECTED_FILE))
+    return _in_memory(row, images, size, seed, notes)
 
 
 def _cifar_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
@@ -79,7 +80,7 @@ def _cifar_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
 
 
 def _mnist_set(row: OODSet, root: Path, size: int, seed: int) -> TensorImages:
-    return _in_memory(row, mnist.load_mnist(find_mnist(row, root)), size, seed, ())
+    return _in_memory(row, first_loaded(row, root, mnist.load_mnist, mnist.FILES), size, seed, ())
 
 
 def _in_memory(row: OODSet, images: torch.Tensor, size: int, seed: int, notes: tuple[str, ...]) -> TensorImages:

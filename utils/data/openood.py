@@ -20,7 +20,7 @@ from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, load_files
 from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, find_mnist
+from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, first_loaded
 from utils.data.ood_table import OODSet, find_ood_set
 from utils.data.resize import resized
 from utils.errors import UserError
@@ -152,16 +152,12 @@ def _numbered(row: OODSet, root: Path, name: re.Pattern | None = None, numbers: 
 
 
 def _svhn(row: OODSet, root: Path, _: object) -> Loaded:
-    for folder in existing_places(root, row.folders):
-        try:
-            return (*svhn.load_full_svhn(folder), row.name)
-        except FileNotFoundError:
-            continue
-    raise MissingSet(row, [root / row.folders[0] / svhn.FULL_FILE], " (the whole test set)")
+    remark = " (the whole test set)"
+    return (*first_loaded(row, root, svhn.load_full_svhn, [svhn.FULL_FILE], remark), row.name)
 
 
 def _mnist(row: OODSet, root: Path, _: object) -> Loaded:
-    return mnist.load_mnist(find_mnist(row, root)), (), row.name
+    return first_loaded(row, root, mnist.load_mnist, mnist.FILES), (), row.name
 
 
 def _near_cifar(row: OODSet, root: Path, lists: dict[str, Any]) -> Loaded:

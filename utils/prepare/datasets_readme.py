@@ -51,7 +51,7 @@ def _tree(rows: list[OODSet]) -> str:
         first, *links = (place.relative_to(_ROOT) for place in places_of(row, _ROOT))
         lines.append(f"  {f'{first}/':<52}{row.name}")
         if row.kind == "svhn":
-            lines[-1] += f": {SELECTED_FILE}, made from {FULL_FILE}"
+            lines[-1] += f": {FULL_FILE}, or {SELECTED_FILE}"
         lines += [f"  {f'{link}/':<52}link to the one above" for link in links]
     lines += [
         f"  {'ImageNet100/train/<wnid>/, ImageNet100/val/<wnid>/':<52}ImageNet-100",

@@ -12,7 +12,7 @@ from utils.data.image_folder import list_images, unreadable
 from utils.data.imagenet import read_imagenet_100
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
-from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn, selected_count
+from utils.data.svhn import load_selected_svhn
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, file_sha256, read_json
 from utils.prepare.download import file_md5
@@ -41,7 +41,7 @@ class Record:
 
 def look(row: OODSet, data_root: Path) -> Found:
     """Count what is there, without reading it."""
-    kinds = {"cifar": _look_for_cifar, "svhn": _look_for_svhn, "mnist": _look_for_mnist, "files": _look_for_files}
+    kinds = {"cifar": _look_for_cifar, "svhn": _look_for_arrays, "mnist": _look_for_arrays, "files": _look_for_files}
     return kinds[row.kind](row, data_root)
 
 
@@ -58,14 +58,12 @@ def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False)
     if row.kind == "cifar":
         faults = cifar_faults(row, found.place)
         return found, faults + (_cifar_counts(row, found.place) if faults else [])
-    if row.kind == "svhn":
-        faults += _svhn_faults(source, found.place)
-    elif row.kind == "mnist":
-        faults += _mnist_faults(source, found.place)
-    elif decode:
+    if row.kind != "files":
+        return found, faults + _other_files(source, found.place)
+    if decode:
         faults += decoding_faults(list_images(found.place).paths)
     record = read_records(data_root).get(row.name)
-    if record is not None and images_digest(row, found.place) != record.sha256:
+    if record is not None and images_digest(found.place) != record.sha256:
         faults.append("files are not those that were unpacked: they were changed, renamed, added or removed")
     return found, faults
 
@@ -89,11 +87,10 @@ def decoding_faults(paths: Sequence[Path]) -> list[str]:
     return [f"{len(broken):,} of {len(paths):,} images cannot be decoded:", *broken] if broken else []
 
 
-def images_digest(row: OODSet, place: Path) -> str:
+def images_digest(place: Path) -> str:
     """SHA-256 over "<sha256 of the file>  <path below place>" lines, in the order of the paths."""
-    paths = [place / SELECTED_FILE] if row.kind == "svhn" else list_images(place).paths
     digest = hashlib.sha256()
-    for path in paths:
+    for path in list_images(place).paths:
         digest.update(f"{file_sha256(path)}  {path.relative_to(place).as_posix()}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -150,41 +147,25 @@ def _cifar_counts(row: OODSet, folder: Path) -> list[str]:
     return [f"they hold {counts['train']:,} training and {counts['test']:,} test images"]
 
 
-def _look_for_svhn(row: OODSet, data_root: Path) -> Found:
+def _look_for_arrays(row: OODSet, data_root: Path) -> Found:
+    load = {"svhn": lambda folder: load_selected_svhn(folder)[0], "mnist": mnist.load_mnist}[row.kind]
     for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
-        if (folder / SELECTED_FILE).is_file():
-            try:
-                return _counted(row, folder, selected_count(folder))
-            except UserError as error:
-                return Found("other", folder, f"{SELECTED_FILE}: {str(error).splitlines()[0]}")
+        try:
+            return _counted(row, folder, len(load(folder)))
+        except FileNotFoundError:
+            continue
+        except UserError as error:
+            return Found("other", folder, str(error).splitlines()[0])
     return Found("missing", places_of(row, data_root)[0], "")
 
 
-def _svhn_faults(source: Source, folder: Path) -> list[str]:
-    faults = []
-    try:
-        load_selected_svhn(folder)
-    except UserError as error:
-        faults.append(str(error).splitlines()[0])
-    full = folder / FULL_FILE
-    if full.is_file() and file_md5(full) != source.md5:
-        faults.append(f"{FULL_FILE} is not the published file: md5 {file_md5(full)} in place of {source.md5}")
-    return faults
-
-
-def _look_for_mnist(row: OODSet, data_root: Path) -> Found:
-    for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
-        if mnist.files_in(folder):
-            try:
-                return _counted(row, folder, len(mnist.load_mnist(folder)))
-            except UserError as error:
-                return Found("other", folder, str(error).splitlines()[0])
-    return Found("missing", places_of(row, data_root)[0], "")
-
-
-def _mnist_faults(source: Source, folder: Path) -> list[str]:
-    packed = [(part, folder / part.file_name) for part in source.parts if (folder / part.file_name).is_file()]
-    return [f"{path.name} is not the published file" for part, path in packed if file_md5(path) != part.md5]
+def _other_files(source: Source, folder: Path) -> list[str]:
+    files = [(part.md5, folder / part.file_name) for part in source.parts or (source,)]
+    return [
+        f"{path.name} is not the published file: md5 {file_md5(path)} in place of {md5}"
+        for md5, path in files
+        if path.is_file() and file_md5(path) != md5
+    ]
 
 
 def _look_for_files(row: OODSet, data_root: Path) -> Found:

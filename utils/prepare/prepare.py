@@ -9,13 +9,12 @@ from pathlib import Path
 from utils.data.image_folder import IMAGE_SUFFIXES, list_images
 from utils.data.ood_files import DRAWN_HERE, existing_places, list_file_beside
 from utils.data.ood_table import OODSet
-from utils.data.svhn import SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
 from utils.prepare.archives import ArchiveError, file_names, temporary_folder, unpack
 from utils.prepare.download import DownloadError, fetch, file_md5
 from utils.prepare.inventory import Found, Record, add_record, cifar_faults, images_digest, look
-from utils.prepare.sources import Source, archive_of, places_of
+from utils.prepare.sources import ARRAYS, Source, archive_of, places_of
 
 SEED = 0
 
@@ -50,30 +49,24 @@ def draw(names: list[str], count: int, seed: int = SEED) -> list[str]:
 
 
 def _put_in_place(row: OODSet, source: Source, data_root: Path) -> str:
+    place = places_of(row, data_root)[0]
+    if row.kind in ARRAYS:  # files that are read as they come
+        missing = [part for part in source.parts or (source,) if not archive_of(row, part, data_root).is_file()]
+        for part in source.parts or (source,):
+            _get_file(row, part, data_root)
+        return f"{'' if missing else 'there already: '}{look(row, data_root).what} in {place}"
     found = look(row, data_root)
     if found.state == "found":
-        if row.kind == "svhn":  # of which OpenOOD scores more than the selection
-            _get_file(row, source, data_root)
         return f"there already: {found.what} in {found.place}"
-    place = places_of(row, data_root)[0]
     _require_free(row, found, place)
-    if row.kind == "mnist":
-        for part in source.parts:
-            _get_file(row, part, data_root)
-        return f"{look(row, data_root).what} in {place}"
     file = _get_file(row, source, data_root)
-    if row.kind == "svhn":
-        _select_svhn(row, file.parent)
-    else:
-        _unpack_into(row, source, file, place, data_root)
+    _unpack_into(row, source, file, place, data_root)
     if row.kind != "cifar":
-        add_record(data_root, row.name, Record(images_digest(row, place), source.address, file_sha256(file)))
+        add_record(data_root, row.name, Record(images_digest(place), source.address, file_sha256(file)))
     return f"{look(row, data_root).what} in {place}"
 
 
 def _require_free(row: OODSet, found: Found, place: Path) -> None:
-    if row.kind in ("svhn", "mnist") and (found.state == "missing" or row.kind == "mnist"):
-        return
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
     if place.exists() or place.is_symlink():
@@ -104,17 +97,6 @@ def _get_file(row: OODSet, source: Source, data_root: Path) -> Path:
             f"               and run the same command again"
         ) from error
     return file
-
-
-def _select_svhn(row: OODSet, folder: Path) -> None:
-    images, notes = load_selected_svhn(folder)
-    if not (folder / SELECTED_FILE).is_file():
-        raise UserError("\n".join(notes))
-    if len(images) != row.count:
-        (folder / SELECTED_FILE).unlink()
-        raise UserError(
-            f"{row.name}: the selection has {len(images):,} images in place of {row.count:,}\n  made from  : {folder}"
-        )
 
 
 def _unpack_into(row: OODSet, source: Source, file: Path, place: Path, data_root: Path) -> None:

@@ -11,6 +11,8 @@ from utils.data import cifar, mnist
 from utils.data.id_records import ID_SETS, id_set
 from utils.data.ood_table import OODSet
 
+ARRAYS = ("svhn", "mnist")  # kinds of sets whose files stay as they are
+
 
 @dataclass(frozen=True)
 class Source:
@@ -94,7 +96,7 @@ def ood_roots(row: OODSet, data_root: Path) -> list[Path]:
 
 def archive_of(row: OODSet, source: Source, data_root: Path) -> Path:
     """Where the downloaded file stands, and where a person puts one that was fetched elsewhere."""
-    folder = places_of(row, data_root)[0] if row.kind in ("svhn", "mnist") else data_root / "downloads"
+    folder = places_of(row, data_root)[0] if row.kind in ARRAYS else data_root / "downloads"
     return folder / source.file_name
 
 

@@ -9,28 +9,28 @@ same command again goes on where the run was interrupted.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from models.cider import CIDERNet
-from models.resnet import load_torchvision_weights
 from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.device import choose_device
+from utils.cli.run import load_data, open_run, settle_batches
 from utils.cli.settings import cider_settings
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
-from utils.errors import UserError, run_script
-from utils.evaluation.features import extract
+from utils.data.id_sets import IDData
+from utils.errors import run_script
 from utils.losses import CompLoss, DisLoss, SupConLoss
-from utils.prototypes import EMAPrototypes, LearnablePrototypes, class_means, simplex
-from utils.training import distributed
-from utils.training.loop import Losses, Method
+from utils.prototypes import EMAPrototypes, LearnablePrototypes, simplex
+from utils.training.distributed import gather_rows, processes
 from utils.training.monitor import HeadMonitor
-from utils.training.run import TrainRun, run_training
+from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
+from utils.training.start import start_network
 
 Prototypes = EMAPrototypes | LearnablePrototypes
 
@@ -39,38 +39,42 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     """The command line (by default this process's), completed by the paper's settings, checked without any data."""
     parser = options.OptionParser(description=__doc__)
     train_options.add_data_options(parser)
-    method = parser.add_argument_group("method")
-    method.add_argument(
+    group = parser.add_argument_group("method")
+    group.add_argument(
         "--loss",
         choices=("cider", "supcon", "ce"),
         default="cider",
         help="cider; supcon, for the KNN+ and SSD+ of the tables; ce, cross-entropy (default: cider)",
     )
-    method.add_argument(
+    group.add_argument(
         "--w",
         type=options.non_negative_float,
         help="weight of the compactness loss. The paper uses 2 on CIFAR-10, 1 on CIFAR-100",
     )
-    method.add_argument(
+    group.add_argument(
         "--proto_m",
         type=options.fraction,
         help="alpha, what a sample leaves of a prototype. 0.95 on CIFAR-10; 0.5 with 100 classes, each seen rarely",
     )
-    method.add_argument(
-        "--temp", type=options.positive_float, default=0.1, help="temperature of the losses (default: 0.1)"
+    group.add_argument(
+        "--temp",
+        type=options.positive_float,
+        default=0.1,
+        help="temperature T of the losses. As in the official code the compactness loss is scaled by T/0.07 and the "
+        "dispersion loss by T/0.1 (default: 0.1)",
     )
-    method.add_argument(
+    group.add_argument(
         "--no-dispersion",
         action="store_true",
         help="train with w * L_comp alone, the paper's ablation: nothing but chance then keeps prototypes apart",
     )
-    method.add_argument(
+    group.add_argument(
         "--prototypes",
         choices=("ema", "learnable"),
         default="ema",
         help="ema: moving average of the embeddings (the paper). learnable: plain parameters, the paper's ablation",
     )
-    method.add_argument(
+    group.add_argument(
         "--prototype-init",
         choices=("class-means", "simplex"),
         help="class-means: of the ID training set (the paper). simplex: as far apart as can be, at random; in short "
@@ -95,10 +99,14 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
         "--subset", "every set is evaluated as METHODS in the README says; for a short training use --limit-train"
     )
     args = parser.parse_args(command_line)
+    if args.init_from and args.prototype_init is None:
+        args.prototype_init = "class-means"  # which trained embeddings have, and no simplex
     settings = train_options.complete(parser, args, cider_settings(args.in_dataset, args.loss))
     train_options.check_training(parser, args)
     if args.no_dispersion and args.loss != "cider":
         parser.error(f"--no-dispersion is about the two terms of --loss cider, not about {args.loss}")
+    if args.loss == "supcon" and args.batch_size == 1:
+        parser.error("--loss supcon compares images of a batch with each other: --batch-size 1 has none to compare")
     if args.proto_m == 1:
         parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
     train_options.name_run(parser, args, settings, args.loss)
@@ -107,46 +115,29 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
 
 def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:
     """The network, with the part that the loss does not reach left out of the optimisation."""
-    try:
-        model = CIDERNet(
-            args.model,
-            args.head,
-            args.feat_dim,
-            num_classes,
-            args.stem,
-            args.pretrained and not args.weights,
-            args.width,
-            "all" if args.train_layers == "all" else None,
-        )
-        if args.weights:
-            load_torchvision_weights(model.encoder, args.weights)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+    make = partial(
+        CIDERNet,
+        args.model,
+        args.head,
+        args.feat_dim,
+        num_classes,
+        args.stem,
+        train_options.downloads_weights(args),
+        args.width,
+        "all" if args.train_layers == "all" else None,
+    )
+    model = start_network(make, weights=args.weights, init_from=args.init_from)
     # A parameter without gradient is no part of the optimisation, nor of what DistributedDataParallel waits for.
     (model.head if args.loss == "ce" else model.fc).requires_grad_(False)
     return model
 
 
-class Classifier(nn.Module):
-    """The network's logits as a forward pass, which is what DistributedDataParallel and torch.compile wrap."""
-
-    def __init__(self, model: CIDERNet):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) -> (N, C)."""
-        return self.model.logits(images)
-
-
-def cider_method(
-    embed: nn.Module, prototypes: Prototypes, *, w: float, temperature: float, with_dispersion: bool = True
-) -> Method:
+def cider_step(prototypes: Prototypes, *, w: float, temperature: float, with_dispersion: bool = True) -> Step:
     """One step of CIDER: L = L_dis + w * L_comp (paper, eq. 5 to 8), or w * L_comp without dispersion."""
-    compactness, dispersion = CompLoss(temperature), DisLoss(temperature, temperature)
+    compactness, dispersion = CompLoss(temperature), DisLoss(temperature)
 
-    def losses(batch: Batch) -> Iterator[Losses]:
-        z, y = _embeddings(embed, batch)
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        z, y = _embeddings(network, batch)
         if isinstance(prototypes, EMAPrototypes):
             mu = prototypes.update(z, y)
             # The paper's compactness term pulls embeddings to prototypes, not prototypes to embeddings.
@@ -155,7 +146,7 @@ def cider_method(
             mu = targets = prototypes()
         dis, comp = dispersion(mu), compactness(z, targets, y)
         own = (z.detach() * mu.detach()[y]).sum(1).mean()
-        yield {
+        return {
             "loss": dis + w * comp if with_dispersion else w * comp,
             "loss/dis": dis,
             "loss/comp": comp,
@@ -163,36 +154,25 @@ def cider_method(
             "cosine/pairs": _pairs(z),
         }
 
-    return losses
+    return step
 
 
-def supcon_method(embed: nn.Module, *, temperature: float) -> Method:
+def supcon_step(temperature: float) -> Step:
     """One step of supervised contrastive learning (Khosla et al. 2020), whose features KNN+ and SSD+ score."""
     supcon = SupConLoss(temperature)
 
-    def losses(batch: Batch) -> Iterator[Losses]:
-        z, y = _embeddings(embed, batch)
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        z, y = _embeddings(network, batch)
         by_image = torch.stack(z.chunk(2), 1)  # B x 2 x D
-        yield {"loss": supcon(by_image, y[: len(by_image)]), "cosine/pairs": _pairs(z)}
+        return {"loss": supcon(by_image, y[: len(by_image)]), "cosine/pairs": _pairs(z)}
 
-    return losses
-
-
-def cross_entropy_method(classify: nn.Module) -> Method:
-    """One step of the cross-entropy baseline, on one view."""
-
-    def losses(batch: Batch) -> Iterator[Losses]:
-        logits = distributed.gather_rows(classify(batch.images), batch.size)
-        labels = distributed.gather_rows(batch.labels, batch.size)
-        yield {"loss": nn.functional.cross_entropy(logits, labels)}
-
-    return losses
+    return step
 
 
-def _embeddings(embed: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Unit embeddings and labels of both views of the global batch, view 1 first."""
-    z = distributed.gather_rows(embed(batch.images), batch.size, views=2)
-    y = distributed.gather_rows(batch.labels, batch.size)
+def _embeddings(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Unit embeddings and labels of both views of the images of all processes, view 1 first."""
+    z = gather_rows(network(batch.images), batch.size, views=2)
+    y = gather_rows(batch.labels, batch.size)
     return z, y.repeat(2)
 
 
@@ -201,72 +181,50 @@ def _pairs(z: Tensor) -> Tensor:
     return z.detach().mean(0).square().sum()
 
 
-def first_prototypes(run: TrainRun, model: CIDERNet) -> Tensor:
-    """(C, D) unit rows: class means of the ID training set (test transform), or a simplex; no test image."""
-    args, data = run.args, run.data
-    count = len(data.class_names)
-    if args.prototype_init == "simplex":
-        return simplex(count, args.feat_dim, torch.Generator().manual_seed(args.seed))
-    found = extract(
-        model,
-        data.train,
-        mean=data.mean,
-        std=data.std,
-        device=run.device,
-        batch_size=args.batch_size,
-        workers=args.workers,
-    )
-    return class_means(found.outputs["embedding"], data.train.labels, count)
-
-
-def make_prototypes(run: TrainRun, model: CIDERNet) -> Prototypes:
-    """The prototypes of --prototypes where --prototype-init puts them, or where the resumed run left them."""
-    args, count = run.args, len(run.data.class_names)
+def make_prototypes(args: argparse.Namespace, num_classes: int) -> Prototypes:
+    """The prototypes of --prototypes; on a simplex, unless --prototype-init leaves their start to the class means."""
     if args.prototypes == "ema":
-        prototypes = EMAPrototypes(count, args.feat_dim, args.proto_m)
+        prototypes = EMAPrototypes(num_classes, args.feat_dim, args.proto_m)
     else:
-        prototypes = LearnablePrototypes(count, args.feat_dim)
-    if run.state is None:
-        with torch.no_grad():
-            # From one process, for two GPUs may round differently and the prototypes must be the same on all.
-            prototypes.prototypes.copy_(distributed.from_main(lambda: first_prototypes(run, model)))
-    return prototypes.to(run.device)
+        prototypes = LearnablePrototypes(num_classes, args.feat_dim)
+    if args.prototype_init == "simplex":
+        prototypes.start_at(simplex(num_classes, args.feat_dim, torch.Generator().manual_seed(args.seed)))
+    return prototypes
 
 
-def unit_rows(prototypes: Prototypes) -> Tensor:
-    """(C, D) unit prototypes of the moment, without gradient."""
-    with torch.no_grad():
-        return prototypes.prototypes if isinstance(prototypes, EMAPrototypes) else prototypes()
-
-
-def train(run: TrainRun) -> None:
-    """Train the network with the loss that was asked for."""
-    args, data = run.args, run.data
-    model = run.place(build_model(args, len(data.class_names)))
+def make_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
+    """What --loss trains, and how."""
+    model = build_model(args, len(data.class_names))
     common = dict(hflip=data.hflip, mean=data.mean, std=data.std)
     if args.loss == "ce":
-        batches = run.batches(PaddedCrop(data.size, **common))
-        run.fit(model, cross_entropy_method(run.wrap(Classifier(model))), batches, name="ce")
-        return
-    batches = run.batches(TwoViews(data.size, crop_scale=data.crop_scale, **common))
+        crop = PaddedCrop(data.size, **common)
+        return Recipe(model=model, steps=(cross_entropy_step,), forward="logits", augmentation=crop)
+    views = TwoViews(data.size, crop_scale=data.crop_scale, **common)
     if args.loss == "supcon":
-        method = supcon_method(run.wrap(model), temperature=args.temp)
-        run.fit(model, method, batches, name="supcon", describe=HeadMonitor(trained_with=vars(args)))
-        return
-    prototypes = make_prototypes(run, model)
-    of_the_moment = partial(unit_rows, prototypes)
-    run.fit(
-        model,
-        cider_method(
-            run.wrap(model), prototypes, w=args.w, temperature=args.temp, with_dispersion=not args.no_dispersion
-        ),
-        batches,
-        name="cider",
-        others={"prototypes": prototypes},
-        prototypes=of_the_moment,
-        describe=HeadMonitor(of_the_moment, data.class_names, args.warmup_epochs * len(batches), vars(args)),
+        steps, monitor = (supcon_step(args.temp),), HeadMonitor(trained_with=vars(args))
+        return Recipe(model=model, steps=steps, augmentation=views, monitor=monitor)
+    prototypes = make_prototypes(args, len(data.class_names))
+    return Recipe(
+        model=model,
+        steps=(cider_step(prototypes, w=args.w, temperature=args.temp, with_dispersion=not args.no_dispersion),),
+        augmentation=views,
+        prototypes=prototypes,
+        class_means=args.prototype_init == "class-means",
+        monitor=HeadMonitor(prototypes, data.class_names, args.warmup_epochs, vars(args)),
     )
+
+
+def main() -> None:
+    """Train, unless that is done."""
+    args, device = parse_arguments()
+    with processes(device, deterministic=args.deterministic) as device:
+        data = load_data(args)
+        settle_batches(args, "cider", data)
+        run = open_run(args, data, args.loss, device)
+        if not run.finished:
+            run.train(make_recipe(args, data))
+        run.say_what_next()
 
 
 if __name__ == "__main__":
-    run_script(lambda: run_training(parse_arguments, train))
+    run_script(main)

@@ -15,7 +15,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,22 @@ from torch import Tensor, nn
 
 from models.encoders import ARCHS
 from models.mcd import MCDNet
-from models.resnet import load_torchvision_weights
 from utils.checkpoint import load_checkpoint
 from utils.cli import mcd as mcd_options
+from utils.cli import train as train_options
+from utils.cli.run import load_data, open_run, run_path, settle_batches
 from utils.data import splits
 from utils.data.augment import PaddedCrop, Plain
 from utils.data.batches import Batch
-from utils.data.unlabelled import Mix, PairedBatch, PairedBatches, load_mix
+from utils.data.id_sets import IDData
+from utils.data.unlabelled import Mix, load_mix
 from utils.errors import UserError, run_script
-from utils.evaluation.features import extract
-from utils.evaluation.metrics import ood_metrics
-from utils.evaluation.scores import discrepancy_score
 from utils.losses import discrepancy_loss
-from utils.training import distributed
-from utils.training.best_weights import BestWeights
-from utils.training.loop import Losses, Method
-from utils.training.run import TrainRun, load_data, processes, run_folder, settle_batches
+from utils.training.distributed import from_main, gather_rows, is_main, processes
+from utils.training.mix_monitor import MixMonitor
+from utils.training.recipe import Losses, Recipe, Step
+from utils.training.run_folder import RunFolder
+from utils.training.start import start_network
 
 FACTS = ("start_weights", "split_lists")  # hashes in the saved state, which a resumed run must find again
 STEPS = 2  # optimisation steps a batch, over which the log takes its means
@@ -47,74 +48,54 @@ STEPS = 2  # optimisation steps a batch, over which the log takes its means
 
 def build_model(args: argparse.Namespace, num_classes: int) -> MCDNet:
     """The network as pre-training begins with it."""
-    try:
-        model = MCDNet(args.model, num_classes, args.stem, args.pretrained and not args.weights, args.width)
-        if args.weights:
-            load_torchvision_weights(model.encoder, args.weights)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
-    return model
+    make = partial(MCDNet, args.model, num_classes, args.stem, train_options.downloads_weights(args), args.width)
+    return start_network(make, weights=args.weights, init_from=args.init_from)
 
 
-class Passes(nn.Module):
-    """The forward passes of a step as one module, which is what DistributedDataParallel and torch.compile wrap."""
-
-    def __init__(self, model: MCDNet):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, unlabelled: Tensor | None = None, detach2: bool = False) -> list[Tensor]:
-        """Logits of both heads for `images`, and behind them for `unlabelled`, in a pass of their own."""
-        found = [*self.model(images, detach2)]
-        return found if unlabelled is None else [*found, *self.model(unlabelled)]
-
-
-def pretraining_method(passes: nn.Module) -> Method:
+def pretraining_step(network: nn.Module, batch: Batch) -> Losses:
     """One step of pre-training: cross-entropy of both heads."""
-
-    def losses(batch: Batch) -> Iterator[Losses]:
-        yield {"loss": _cross_entropy(passes(batch.images), batch)}
-
-    return losses
+    return {"loss": _cross_entropy(network(batch.images), batch)}
 
 
-def mcd_method(passes: nn.Module, *, margin: float) -> Method:
-    """Steps A and B of a batch, as the author codes them.
+def step_a(network: nn.Module, batch: Batch) -> Losses:
+    """Step A of fine-tuning as the author codes it: cross-entropy of both heads, head 2 not moving the encoder."""
+    loss = _cross_entropy(network(batch.images, None, True), batch)
+    none = torch.zeros_like(loss)
+    return {"loss": loss, "loss/a": STEPS * loss, "loss/b": none, "loss/discrepancy": none}
 
-    A: cross-entropy of both heads on labelled images, in which head 2 does not move the encoder.
-    B: the same without that restriction, and the discrepancy loss on unlabelled images in a pass of their own.
-    """
 
-    def losses(batch: PairedBatch) -> Iterator[Losses]:
-        a = _cross_entropy(passes(batch.images, detach2=True), batch)
-        none = torch.zeros_like(a)
-        yield {"loss": a, "loss/a": STEPS * a, "loss/b": none, "loss/discrepancy": none}
-        *labelled, first, second = passes(batch.images, batch.unlabelled)
-        b = _cross_entropy(labelled, batch)
-        logits = (distributed.gather_rows(each, batch.unlabelled_size) for each in (first, second))
+def step_b(margin: float) -> Step:
+    """Step B: cross-entropy of both heads without that restriction, and the discrepancy on unlabelled images."""
+
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        *labelled, first, second = network(batch.images, batch.unlabelled)
+        cross_entropy = _cross_entropy(labelled, batch)
+        logits = (gather_rows(each, batch.unlabelled_size) for each in (first, second))
         discrepancy = discrepancy_loss(*logits, margin)
-        yield {
-            "loss": b + discrepancy,
-            "loss/a": none,
-            "loss/b": STEPS * b,
+        return {
+            "loss": cross_entropy + discrepancy,
+            "loss/a": torch.zeros_like(cross_entropy),
+            "loss/b": STEPS * cross_entropy,
             "loss/discrepancy": STEPS * discrepancy,
         }
 
-    return losses
+    return step
 
 
-def _cross_entropy(heads: list[Tensor], batch: Batch) -> Tensor:
+def _cross_entropy(heads: Sequence[Tensor], batch: Batch) -> Tensor:
     """Sum of the cross-entropies of the heads, over the labelled images of all processes."""
-    labels = distributed.gather_rows(batch.labels, batch.size)
-    return sum(nn.functional.cross_entropy(distributed.gather_rows(head, batch.size), labels) for head in heads)
+    labels = gather_rows(batch.labels, batch.size)
+    return sum(nn.functional.cross_entropy(gather_rows(head, batch.size), labels) for head in heads)
 
 
-def pretrain(run: TrainRun) -> None:
-    """Train both heads on ID train."""
-    args, data = run.args, run.data
-    model = run.place(build_model(args, len(data.class_names)))
-    batches = run.batches(PaddedCrop(data.size, hflip=data.hflip, mean=data.mean, std=data.std))
-    run.fit(model, pretraining_method(run.wrap(Passes(model))), batches, name="mcd-pretrain")
+def pretraining_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
+    """Both heads on ID train."""
+    return Recipe(
+        model=build_model(args, len(data.class_names)),
+        steps=(pretraining_step,),
+        forward="passes",
+        augmentation=PaddedCrop(data.size, hflip=data.hflip, mean=data.mean, std=data.std),
+    )
 
 
 def start_model(args: argparse.Namespace, path: Path, class_names: tuple[str, ...]) -> MCDNet:
@@ -158,73 +139,18 @@ def facts(mix: Mix, model: MCDNet) -> dict[str, Any]:
     return dict(zip(FACTS, (weights.hexdigest(), hashlib.sha256(lists.encode()).hexdigest()), strict=True))
 
 
-def choice_auroc(run: TrainRun, model: MCDNet, mix: Mix) -> float:
-    """AUROC of the discrepancy on the images for the choice of the epoch."""
-    data = run.data
-    scores = []
-    for images in (mix.choice_id, mix.choice_ood):
-        found = extract(
-            model, images, mean=data.mean, std=data.std, device=run.device, workers=run.args.workers
-        ).outputs
-        scores.append(discrepancy_score(found["logits"], found["logits2"]))
-    try:
-        return ood_metrics(*scores)["auroc"]
-    except ValueError as error:  # scores that are not finite
-        raise UserError(f"no epoch can be chosen: {error}\n  begin anew : with a smaller --learning_rate") from error
-
-
-def seen(mix: Mix, best: BestWeights | None, epoch: int) -> dict[str, Any]:
-    """What a checkpoint says about the unlabelled images behind it."""
-    choice = "the last epoch; no OOD label was used"
-    if best is not None:
-        choice = (
-            f"epoch {int(best.epoch)} of {epoch}, by the AUROC on {len(mix.choice_id):,} ID and "
-            f"{len(mix.choice_ood):,} OOD images with their labels, none of which is scored"
-        )
-    return {
-        "mode": mix.split.mode,
-        "ood": list(mix.split.ood),
-        "choice": choice,
-        "epoch": epoch if best is None else int(best.epoch),
-        "split": splits.as_plain(mix.split),
-    }
-
-
-def finetune(run: TrainRun, model: MCDNet, mix: Mix) -> None:
-    """Drive the heads apart on the unlabelled mix; in the transductive mode keep the epoch that the labels choose."""
-    args, data = run.args, run.data
-    if distributed.is_main():
-        splits.save_split(run.folder.path / "split.json", mix.split)
-        announce(mix, args.batch_size)
-    model = run.place(model)
-    plain = Plain(data.mean, data.std)
-    batches = PairedBatches(run.batches(plain), run.batches(plain, mix.unlabelled))
-    best = BestWeights(model) if mix.split.mode == "transductive" else None
-
-    def evaluate(epoch: int) -> dict[str, float]:
-        if best is None:
-            return {}
-        auroc = choice_auroc(run, model, mix)
-        best.offer(model, auroc, epoch)
-        return {"choice/auroc": auroc}
-
-    def amend(content: dict[str, Any]) -> dict[str, Any]:
-        if best is not None:
-            weights = best.network.state_dict()
-            content["state_dict"] = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        # The hashes would make runs of several seeds look like runs with different settings.
-        content["args"] = {name: value for name, value in content["args"].items() if name not in FACTS}
-        return {**content, "unlabelled": seen(mix, best, content["epoch"])}
-
-    run.fit(
-        model,
-        mcd_method(run.wrap(Passes(model)), margin=args.margin),
-        batches,
-        name="mcd",
-        others={} if best is None else {"best": best},
+def finetuning_recipe(args: argparse.Namespace, data: IDData, model: MCDNet, mix: Mix) -> Recipe:
+    """The heads apart on the unlabelled mix; in the transductive mode the epoch that the labels choose is kept."""
+    monitor = MixMonitor(model, mix, mean=data.mean, std=data.std, workers=args.workers, hidden=FACTS)
+    return Recipe(
+        model=model,
+        steps=(step_a, step_b(args.margin)),
+        forward="passes",
+        augmentation=Plain(data.mean, data.std),
+        unlabelled=mix.unlabelled,
+        others={} if monitor.best is None else {"best": monitor.best},
+        monitor=monitor,
         nesterov=False,
-        evaluate=evaluate,
-        amend=amend,
     )
 
 
@@ -246,27 +172,30 @@ def announce(mix: Mix, batch_size: int) -> None:
 def main() -> None:
     """Pre-train, or find that done; then fine-tune."""
     args, first, device = mcd_options.parse_arguments(__doc__, ARCHS)
-    with processes(args, device) as device:
+    with processes(device, deterministic=args.deterministic) as device:
         data = load_data(args)
         if args.stage != "finetune":
             settle_batches(first, "mcd-pretrain", data)
-            run = TrainRun(first, device, data=data)
+            run = open_run(first, data, "mcd-pretrain", device)
             if not run.finished:
-                pretrain(run)
-            elif args.stage == "pretrain":
+                run.train(pretraining_recipe(first, data))
+            if args.stage == "pretrain" or not run.finished:
                 run.say_what_next()
             run.folder.close()  # other fine-tunings may look at it
-            distributed.from_main(lambda: None)  # all wait until the checkpoint is there
+            from_main(lambda: None)  # all wait until the checkpoint is there
         if args.stage == "pretrain":
             return
         settle_batches(args, "mcd", data)
-        model = start_model(args, args.start or run_folder(first).checkpoint(first.epochs), data.class_names)
+        start = args.start or RunFolder(run_path(first)).checkpoint(first.epochs)
+        model = start_model(args, start, data.class_names)
         mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
-        run = TrainRun(args, device, data=data, facts=facts(mix, model))
-        if run.finished:
-            run.say_what_next()
-        else:
-            finetune(run, model, mix)
+        run = open_run(args, data, "mcd", device, facts(mix, model))
+        if not run.finished:
+            if is_main():
+                splits.save_split(run.folder.path / "split.json", mix.split)
+                announce(mix, args.batch_size)
+            run.train(finetuning_recipe(args, data, model, mix))
+        run.say_what_next()
 
 
 if __name__ == "__main__":

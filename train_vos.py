@@ -12,18 +12,18 @@ goes on where the run was interrupted.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.encoders import ARCHS
-from models.resnet import load_torchvision_weights
 from models.vos import VOSNet
 from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.device import choose_device
+from utils.cli.run import load_data, open_run, settle_batches
 from utils.cli.settings import vos_settings
 from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
@@ -32,9 +32,10 @@ from utils.data.order import outlier_generator
 from utils.errors import UserError, run_script
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
 from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, place
-from utils.training import distributed
-from utils.training.loop import Losses, Method
-from utils.training.run import TrainRun, run_training
+from utils.training.distributed import gather_rows, is_main, processes
+from utils.training.monitor import JitterMonitor
+from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
+from utils.training.start import start_network
 
 LOWEST_RATE = 1e-6  # where the cosine of the official code ends
 
@@ -43,28 +44,28 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
     """The command line (by default this process's), completed by the paper's settings, checked without any data."""
     parser = options.OptionParser(description=__doc__)
     train_options.add_data_options(parser)
-    method = parser.add_argument_group("method")
-    method.add_argument(
+    group = parser.add_argument_group("method")
+    group.add_argument(
         "--loss_weight",
         type=options.non_negative_float,
         default=0.1,
         help="beta, weight of the uncertainty loss; 0 is the cross-entropy baseline (default: 0.1, as in the paper)",
     )
-    method.add_argument(
+    group.add_argument(
         "--start_epoch",
         type=options.positive_int,
         metavar="E",
         help="epochs before the first virtual outlier, at least 1, which fills the queues (default: 40 %% of --epochs, "
         "as in the paper)",
     )
-    method.add_argument(
+    group.add_argument(
         "--sample_number",
         type=options.positive_int,
         metavar="N",
         help="features that the queue of a class keeps; a class with fewer images keeps as many as it has "
         "(default: 1000, as in the paper)",
     )
-    method.add_argument(
+    group.add_argument(
         "--sample_from",
         type=options.positive_int,
         default=10_000,
@@ -72,7 +73,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse
         help="draws per class and step of which the least likely are kept; the cost does not depend on it "
         "(default: 10000, as in the paper)",
     )
-    method.add_argument(
+    group.add_argument(
         "--select",
         type=options.positive_int,
         default=1,
@@ -118,30 +119,26 @@ def check_method(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
 
 def build_model(args: argparse.Namespace, num_classes: int) -> VOSNet:
     """The network; without energy weights and logistic head where no outliers would train them."""
-    try:
-        model = VOSNet(
-            args.model,
-            num_classes,
-            args.feat_dim or None,
-            args.droprate,
-            args.stem,
-            args.pretrained and not args.weights,
-            args.width,
-            args.train_layers,
-            uncertainty=args.loss_weight > 0,
-        )
-        if args.weights:
-            load_torchvision_weights(model.encoder, args.weights)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
-    return model
+    make = partial(
+        VOSNet,
+        args.model,
+        num_classes,
+        args.feat_dim or None,
+        args.droprate,
+        args.stem,
+        train_options.downloads_weights(args),
+        args.width,
+        args.train_layers,
+        uncertainty=args.loss_weight > 0,
+    )
+    return start_network(make, weights=args.weights, init_from=args.init_from)
 
 
 def make_queues(args: argparse.Namespace, data: IDData, feat_dim: int) -> ClassQueues:
     """A queue for every class; one that has fewer images than --sample_number can fill as many places only."""
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
     small = [count for count in counts if count < args.sample_number]
-    if small and distributed.is_main():
+    if small and is_main():
         print(
             f"note: {len(small)} of {len(counts)} classes have fewer than --sample_number {args.sample_number} "
             f"training images (the smallest {min(small)}): their queues keep one feature an image",
@@ -153,130 +150,81 @@ def make_queues(args: argparse.Namespace, data: IDData, feat_dim: int) -> ClassQ
         raise UserError(f"a class has no training images: {error}") from error
 
 
-class Outputs(nn.Module):
-    """Features and logits in one forward pass, which is what DistributedDataParallel and torch.compile wrap.
+def vos_step(model: VOSNet, queues: ClassQueues, loss_weight: float) -> Step:
+    """One step of VOS: L = CE + beta * uncertainty loss (paper, eq. 5), over the images of all processes.
 
-    Energy weights and logistic head are left out: before --start_epoch they have no gradient, for which
-    DistributedDataParallel would wait; and after it every process has the same one, that of the whole batch.
+    Without noise in the batch, before --start_epoch, the queues are filled and L = CE.
     """
 
-    def __init__(self, model: VOSNet):
-        super().__init__()
-        self.parts = nn.ModuleList([model.encoder, model.bottleneck, model.fc])
-        self._outputs = model.outputs
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, 3, S, S) -> penultimate (N, d) and logits (N, C)."""
-        return self._outputs(images)
-
-
-def vos_method(
-    outputs: nn.Module,
-    model: VOSNet,
-    queues: ClassQueues,
-    *,
-    loss_weight: float,
-    start_epoch: int,
-    sample_from: int,
-    select: int,
-    seed: int,
-) -> Method:
-    """One step of VOS: L = CE + beta * uncertainty loss (paper, eq. 5), over the images of all processes."""
-
-    noise = NoiseOfSteps(
-        len(model.energy),
-        model.embedding_dim,
-        sample_from,
-        select,
-        partial(outlier_generator, seed),
-        model.energy.device,
-    )
-
-    def losses(batch: Batch) -> Iterator[Losses]:
-        found = outputs(batch.images)
-        features = distributed.gather_rows(found["penultimate"].detach(), batch.size)
-        logits = distributed.gather_rows(found["logits"], batch.size)
-        labels = distributed.gather_rows(batch.labels, batch.size)
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        found = network(batch.images)
+        features = gather_rows(found["penultimate"].detach(), batch.size)
+        logits = gather_rows(found["logits"], batch.size)
+        labels = gather_rows(batch.labels, batch.size)
         cross_entropy = nn.functional.cross_entropy(logits, labels)
         queues.update(features, labels)
         uncertainty = jitter = torch.zeros_like(cross_entropy)
-        if batch.epoch >= start_epoch:
+        if batch.noise is not None:
             means, covariance = queues.statistics()
             factor, jitter = cholesky_with_jitter(covariance)
-            outliers = place(means, factor, noise.of(batch.epoch, batch.index))
+            outliers = place(means, factor, batch.noise)
             outlier_logits = model.classify(outliers.flatten(0, 1))
             scores = [log_weighted_sum_exp(f, model.energy) for f in (logits, outlier_logits)]
             uncertainty = uncertainty_loss(*scores, model.logistic)
-        yield {
+        return {
             "loss": cross_entropy + loss_weight * uncertainty,
             "loss/ce": cross_entropy,
             "loss/uncertainty": uncertainty,
             "outliers/jitter": jitter,
         }
 
-    return losses
+    return step
 
 
-def cross_entropy_method(outputs: nn.Module) -> Method:
-    """One step of the baseline."""
-
-    def losses(batch: Batch) -> Iterator[Losses]:
-        yield {"loss": nn.functional.cross_entropy(outputs(batch.images)["logits"], batch.labels)}
-
-    return losses
-
-
-class JitterNote:
-    """Says once where the covariance had to be helped, which the log has in full."""
-
-    def __init__(self) -> None:
-        self._said = False
-
-    def __call__(self, means: dict[str, float], step: int) -> dict[str, float]:
-        """The log entries, as they are."""
-        if means["outliers/jitter"] > 0 and not self._said:
-            self._said = True
-            print(
-                f"warning: the covariance of the features is singular; up to step {step} a mean of "
-                f"{means['outliers/jitter']:.2g} was added to its diagonal. A smaller --feat_dim avoids it.",
-                file=sys.stderr,
-            )
-        return means
-
-
-def train(run: TrainRun) -> None:
-    """Train the network with virtual outliers, or without."""
-    args, data = run.args, run.data
-    model = run.place(build_model(args, len(data.class_names)))
-    batches = run.batches(PaddedCrop(data.size, hflip=data.hflip, mean=data.mean, std=data.std))
-    outputs = run.wrap(Outputs(model))
-    if not args.loss_weight:
-        run.fit(model, cross_entropy_method(outputs), batches, name="ce", cosine_to=LOWEST_RATE)
-        return
-    queues = make_queues(args, data, model.embedding_dim).to(run.device)
-    method = vos_method(
-        outputs,
-        model,
-        queues,
-        loss_weight=args.loss_weight,
-        start_epoch=args.start_epoch,
-        sample_from=args.sample_from,
-        select=args.select,
-        seed=args.seed,
-    )
-    if distributed.is_main():
-        print(f"Virtual outliers from epoch {args.start_epoch + 1} of {args.epochs} on")
-    run.fit(
-        model,
-        method,
-        batches,
-        name="vos",
-        others={"queues": queues},
-        describe=JitterNote(),
+def make_recipe(args: argparse.Namespace, data: IDData, device: torch.device) -> Recipe:
+    """Training with virtual outliers, or without."""
+    num_classes = len(data.class_names)
+    model = build_model(args, num_classes)
+    common = dict(
+        model=model,
+        augmentation=PaddedCrop(data.size, hflip=data.hflip, mean=data.mean, std=data.std),
         cosine_to=LOWEST_RATE,
-        late=model.uncertainty_parameters(),
     )
+    if not args.loss_weight:
+        return Recipe(steps=(cross_entropy_step,), **common)
+    queues = make_queues(args, data, model.embedding_dim)
+    return Recipe(
+        steps=(vos_step(model, queues, args.loss_weight),),
+        forward="outputs",
+        noise=NoiseOfSteps(
+            num_classes,
+            model.embedding_dim,
+            args.sample_from,
+            args.select,
+            partial(outlier_generator, args.seed),
+            device,
+            args.start_epoch,
+        ),
+        others={"queues": queues},
+        monitor=JitterMonitor(),
+        late=model.uncertainty_parameters(),
+        **common,
+    )
+
+
+def main() -> None:
+    """Train, unless that is done."""
+    args, device = parse_arguments()
+    with processes(device, deterministic=args.deterministic) as device:
+        data = load_data(args)
+        settle_batches(args, "vos", data)
+        run = open_run(args, data, "vos" if args.loss_weight else "ce", device)
+        if not run.finished:
+            if args.loss_weight and is_main():
+                print(f"Virtual outliers from epoch {args.start_epoch + 1} of {args.epochs} on")
+            run.train(make_recipe(args, data, device))
+        run.say_what_next()
 
 
 if __name__ == "__main__":
-    run_script(lambda: run_training(parse_arguments, train, "vos"))
+    run_script(main)

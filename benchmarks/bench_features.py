@@ -18,7 +18,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     count = 64 if quick else 10_000 if device.type == "cuda" else 128
     batch_size = 512 if device.type == "cuda" else 64
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", width=4 if quick else 64).to(device).eval()
+    model = CIDERNet("resnet18", width=8 if quick else 64).to(device).eval()
     pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     image_set = TensorImages("random", pixels)
     ready = [batch.float().to(device) / 255 - 0.5 for batch in pixels.split(batch_size)]

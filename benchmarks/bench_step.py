@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.rows import make_row
 from benchmarks.step_checks import largest_costs, matrix_rate, synchronisation
-from benchmarks.step_run import MeasuredRun, train
+from benchmarks.step_run import MeasuredStep, train
 from benchmarks.timing import wait
 from utils.data.batches import Batch
 
@@ -40,7 +40,7 @@ class Setting:
         return ("--batch-size", str(self.batch), *self.options)
 
 
-QUICK = Setting("ResNet-18 of width 4", 8, ("--width", "4", "--print-freq", "1"), turns=2, warm_up=1)
+QUICK = Setting("ResNet-18 of width 8", 8, ("--width", "8", "--print-freq", "1"), turns=2, warm_up=1)
 # A line in the log with every step, which is more than the default of every 100.
 CPU = Setting("ResNet-18", 64, ("--print-freq", "1"), turns=5, warm_up=1)
 # Blocks, for the host runs ahead of the GPU; with one line in the log each, as by default.
@@ -76,7 +76,7 @@ def step_times(setting: Setting, device: torch.device) -> dict[str, float]:
     """Median milliseconds of a step of each kind: "whole", "ready" (whole, but not augmented) and "bare"."""
     times: dict[str, list[float]] = {kind: [] for kind in setting.kinds}
 
-    def in_turn(run: MeasuredRun) -> Iterator[Batch]:
+    def in_turn(run: MeasuredStep) -> Iterator[Batch]:
         fresh, bare = run.fresh_batches(), run.bare_step()
         ready = next(fresh)
         for turn in range(setting.warm_up + setting.turns):

@@ -74,7 +74,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     """Rows on one CPU thread. In those of whole steps the baseline is the same step without synthesis."""
     with one_thread():
         if quick:
-            return [_synthesis(100, device), _whole_step("resnet18", 4, 4, device)]
+            return [_synthesis(100, device), _whole_step("resnet18", 8, 4, device)]
         # On a CPU the paper's network takes seconds a step, beside which nothing else would show.
         networks = [("resnet18", 16)] if device.type == "cpu" else [("resnet18", 16), ("wrn-40-2", 64)]
         whole_steps = [_whole_step(arch, width, BATCH, device) for arch, width in networks]

@@ -9,7 +9,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.rows import make_row
-from benchmarks.step_run import MeasuredRun, train
+from benchmarks.step_run import MeasuredStep, train
 from benchmarks.timing import wait
 from utils.data.batches import Batch
 
@@ -23,7 +23,7 @@ def largest_costs(options: Sequence[str], name: str, device: torch.device, *, st
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     profiler = profile(activities=activities, acc_events=True)
 
-    def profiled(run: MeasuredRun) -> Iterator[Batch]:
+    def profiled(run: MeasuredStep) -> Iterator[Batch]:
         fresh = run.fresh_batches()
         for _ in range(WARM_UP):
             yield next(fresh)
@@ -56,7 +56,7 @@ def largest_costs(options: Sequence[str], name: str, device: torch.device, *, st
 def steps_without_synchronisation(options: Sequence[str], device: torch.device, steps: int = 10) -> None:
     """Train some steps between log lines in which whatever makes the host wait for the GPU raises RuntimeError."""
 
-    def watched(run: MeasuredRun) -> Iterator[Batch]:
+    def watched(run: MeasuredStep) -> Iterator[Batch]:
         fresh = run.fresh_batches()
         for _ in range(WARM_UP):  # cuDNN tries algorithms, Triton compiles
             yield next(fresh)

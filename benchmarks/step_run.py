@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator
 import torch
 
 import train_cider
-from utils.data.augment import Plain
-from utils.data.batches import Batch
+from utils.cli.run import open_run
+from utils.data.batches import Batch, TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.images import TensorImages
 from utils.training.precision import Precision
-from utils.training.run import TrainRun
 
 CLASSES = 10
 BATCHES = 32  # in an epoch of `fresh_batches`
 
-Feed = Callable[["MeasuredRun"], Iterator[Batch]]
+Feed = Callable[["MeasuredStep"], Iterator[Batch]]
 
 
 def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
@@ -42,7 +41,10 @@ def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
             ]
         )
         torch.backends.cudnn.benchmark = True
-        train_cider.train(MeasuredRun(args, device, feed, steps))
+        data = random_data(args.batch_size)
+        run = open_run(args, data, args.loss, device)
+        recipe = train_cider.make_recipe(args, data)
+        run.train(recipe, FedBatches(feed, MeasuredStep(args, run.batches(recipe), device), steps))
 
 
 def random_data(batch_size: int) -> IDData:
@@ -64,33 +66,35 @@ def random_data(batch_size: int) -> IDData:
     )
 
 
-class MeasuredRun(TrainRun):
-    """A TrainRun without data files, in which `feed` decides what each step trains on."""
+class MeasuredStep:
+    """What a measured run may be fed with, and a step to compare it with."""
 
-    def __init__(self, args: argparse.Namespace, device: torch.device, feed: Feed, steps: int) -> None:
-        self.feed, self.steps = feed, steps
-        super().__init__(args, device, data=random_data(args.batch_size))
-
-    def batches(self, augmentation: Plain) -> "FedBatches":
-        self.real_batches = super().batches(augmentation)
-        return FedBatches(self)
+    def __init__(self, args: argparse.Namespace, batches: TrainBatches, device: torch.device) -> None:
+        self.args, self.batches, self.device = args, batches, device
 
     def fresh_batches(self) -> Iterator[Batch]:
         """Batches of the training without end, each augmented when it is asked for."""
         epoch = 0
         while True:
-            yield from self.real_batches.epoch(epoch)
+            yield from self.batches.epoch(epoch)
             epoch += 1
 
     def bare_step(self) -> Callable[[], None]:
         """The same network's forward pass, a plain mean as loss, backward pass and SGD, on a batch that is ready."""
         args = self.args
-        model = self.place(train_cider.build_model(args, CLASSES)).train()
-        network, optimizer = self.wrap(model), self._optimizer({"model": model}, (), nesterov=True)
+        layout = torch.channels_last if args.channels_last else torch.contiguous_format
+        network = train_cider.build_model(args, CLASSES).train().to(self.device, memory_format=layout)
+        optimizer = torch.optim.SGD(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            args.learning_rate,
+            args.momentum,
+            weight_decay=args.weight_decay,
+            nesterov=True,
+            fused=True,
+        )
+        network = torch.compile(network) if args.compile else network
         precision = Precision(args.amp, self.device)
-        images = torch.randn(2 * args.batch_size, 3, 32, 32, device=self.device)
-        if args.channels_last:
-            images = images.to(memory_format=torch.channels_last)
+        images = torch.randn(2 * args.batch_size, 3, 32, 32, device=self.device).to(memory_format=layout)
 
         def step() -> None:
             with precision.autocast():
@@ -101,14 +105,14 @@ class MeasuredRun(TrainRun):
 
 
 class FedBatches:
-    """What the training loop sees in place of TrainBatches."""
+    """What the training loop sees in place of TrainBatches: what `feed` makes of the run's own ones."""
 
-    def __init__(self, run: MeasuredRun) -> None:
-        self.run = run
+    def __init__(self, feed: Feed, measured: MeasuredStep, steps: int) -> None:
+        self._feed, self._measured, self._steps = feed, measured, steps
 
     def __len__(self) -> int:
-        return self.run.steps
+        return self._steps
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `feed`."""
-        return self.run.feed(self.run)
+        return self._feed(self._measured)

@@ -20,7 +20,7 @@ def build_encoder(
     Args:
         arch: one of ARCHS.
         stem: "cifar", or for resnet34 and resnet50 "imagenet": torchvision's network.
-        width: channels of the first stage, for ResNets with the CIFAR stem; all others have their own.
+        width: channels of the first stage, at least 8, for ResNets with the CIFAR stem; all others have their own.
         dropout: for the WRNs.
         pretrained: torchvision's ImageNet weights, for the ImageNet stem.
     Returns:
@@ -39,8 +39,6 @@ def build_encoder(
         raise ValueError("there are no pretrained weights for the cifar stem")
     if width != 64 and (stem == "imagenet" or arch not in CIFAR_BLOCKS):
         raise ValueError("width belongs to the ResNets with the cifar stem; the other encoders have their own")
-    if width < 1:
-        raise ValueError(f"width must be at least 1, not {width}")
     if dropout and arch not in WIDE_RESNETS:
         raise ValueError(f"dropout belongs to {', '.join(WIDE_RESNETS)}; {arch} has none")
     if stem == "imagenet":

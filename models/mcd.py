@@ -54,6 +54,11 @@ class MCDNet(nn.Module):
         features = self.features(x)
         return self._logits(self.head1, features), self._logits(self.head2, features.detach() if detach2 else features)
 
+    def passes(self, x: Tensor, unlabelled: Tensor | None = None, detach2: bool = False) -> list[Tensor]:
+        """Logits of both heads for `x`, and behind them for unlabelled images, in a pass of their own."""
+        found = [*self(x, detach2)]
+        return found if unlabelled is None else [*found, *self(unlabelled)]
+
     def features(self, x: Tensor) -> Tensor:
         """Penultimate features (N, D), not normalised."""
         return full_precision(self.encoder(x).flatten(1))

@@ -13,7 +13,7 @@ from train_cider import parse_arguments
 from utils.results import rows
 
 SCRIPT = REPOSITORY / "scripts" / "ablation.py"
-SMALL = "--epochs 1 --limit-train 60 --width 4 --device cpu".split()
+SMALL = "--epochs 1 --limit-train 60 --width 8 --device cpu".split()
 # The argument that each ablation varies, and its values on digits.
 VARIED = {
     "w": ("w", [0.5, 1.0, 2.0, 4.0]),

@@ -8,7 +8,7 @@ from PIL import Image
 from utils.data.augment import PaddedCrop, Plain, TwoViews
 from utils.data.batches import TrainBatches
 from utils.data.images import FileImages, TensorImages
-from utils.data.order import epoch_order
+from utils.data.order import batch_sizes, epoch_order
 from utils.errors import UserError
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -167,5 +167,31 @@ def test_settings_that_cannot_work_are_refused(memory):
         train_batches(TensorImages("unlabelled", memory.images))
     with pytest.raises(ValueError, match="size 16, augmentation for 8"):
         train_batches(memory, PaddedCrop(8, padding=2, hflip=True, mean=MEAN, std=STD))
-    with pytest.raises(ValueError, match="2 images for 3 processes"):
+    with pytest.raises(ValueError, match="a batch of 2 images for 3 processes is too small\n.*--batch-size 11, or"):
         train_batches(memory, world_size=3)
+    one_view = views(PaddedCrop)
+    with pytest.raises(ValueError, match="a batch of 1 images for 1 process is too small\n.*--batch-size 2$"):
+        train_batches(memory, one_view, batch_size=1)
+    with pytest.raises(ValueError, match="take fewer processes, or more than 3 images"):
+        train_batches(memory.subset([0, 1, 2]), one_view, world_size=2)
+    assert len(train_batches(memory, batch_size=1)) == 50  # two views of an image are two rows
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [(50, 12, [12, 12, 12, 12, 2]), (49, 12, [12, 12, 12, 13]), (13, 12, [13]), (1, 12, [1]), (3, 1, [1, 1, 1])],
+)
+def test_a_single_image_at_the_end_joins_the_batch_before(count, batch_size, sizes):
+    assert batch_sizes(count, batch_size) == sizes
+
+
+@pytest.mark.parametrize("source", ["memory", "files"])
+def test_an_epoch_with_a_joined_batch_visits_all_images_and_can_be_entered_anywhere(request, source):
+    image_set = request.getfixturevalue(source).subset(range(13))
+    shares = [list(train_batches(image_set, batch_size=4, rank=r, world_size=2).epoch(1)) for r in (0, 1)]
+    assert [[len(batch.labels) for batch in share] for share in shares] == [[2, 2, 2], [2, 2, 3]]
+    assert sorted(label for share in shares for batch in share for label in batch.labels.tolist()) == list(range(13))
+    (last,) = train_batches(image_set, batch_size=4, rank=1, world_size=2).epoch(1, start=2)
+    assert_same(last, shares[1][2])
+    whole = train_batches(image_set, batch_size=4, drop_rest=True)
+    assert [len(batch.labels) for batch in whole.epoch(0)] == [4, 4, 4]

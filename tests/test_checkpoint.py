@@ -29,7 +29,7 @@ CONTENT = {"a": torch.arange(6.0).reshape(2, 3), "b": {"c": [1, 2.5, None, "x", 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return CIDERNet(width=2, feat_dim=4, num_classes=3).eval()
+    return CIDERNet(width=8, feat_dim=4, num_classes=3).eval()
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_malicious_checkpoints_create_nothing(tmp_path, exported):
     for call in calls(str(canary)):
         for content in (call, {**exported, "optimizer": call}, {"state_dict": {"fc.weight": call}}, {"x": [(call,)]}):
             for path in as_files(content, tmp_path):
-                for read in (load, load_checkpoint, lambda path: saved_state(RunFolder(tmp_path), str(path), {})):
+                for read in (load, load_checkpoint, lambda path: saved_state(RunFolder(tmp_path), str(path), {}, "ce")):
                     with pytest.raises(UserError):
                         read(path)
                 assert not canary.exists(), path.name

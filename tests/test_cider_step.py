@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from train_cider import cider_method, parse_arguments
+from train_cider import cider_step, parse_arguments
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 
 Batch = namedtuple("Batch", "images labels size")
-CLASSES, DIM, IMAGES, W, TEMPERATURE = 4, 6, 8, 2.0, 0.1
+CLASSES, DIM, IMAGES, W = 4, 6, 8, 2.0
 
 
 @pytest.fixture
@@ -40,8 +40,11 @@ def make_prototypes(kind):
     return made
 
 
-def terms(kind, embed, batch):
-    """L_dis and L_comp by explicit loops, in the order of the paper: the prototypes are updated first."""
+def terms(kind, embed, batch, temperature):
+    """L_dis and L_comp by explicit loops, in the order of the paper: the prototypes are updated first.
+
+    Scaled as in the official code: by the temperature over 0.1 and over 0.07.
+    """
     labels = [*batch.labels.tolist()] * 2
     z, made = embed(batch.images), make_prototypes(kind)
     mu = [nn.functional.normalize(row, dim=0) for row in made.prototypes]
@@ -50,24 +53,25 @@ def terms(kind, embed, batch):
             mu[label] = nn.functional.normalize(0.9 * mu[label] + 0.1 * row, dim=0)
     dis = comp = 0
     for i in range(CLASSES):
-        others = [(mu[i] @ mu[j] / TEMPERATURE).exp() for j in range(CLASSES) if j != i]
+        others = [(mu[i] @ mu[j] / temperature).exp() for j in range(CLASSES) if j != i]
         dis = dis + (sum(others) / (CLASSES - 1)).log() / CLASSES
     targets = [each.detach() if kind == "ema" else each for each in mu]
     for row, label in zip(z, labels, strict=True):
-        exponents = [(row @ target / TEMPERATURE).exp() for target in targets]
+        exponents = [(row @ target / temperature).exp() for target in targets]
         comp = comp - (exponents[label] / sum(exponents)).log() / len(labels)
-    return dis, TEMPERATURE / 0.07 * comp, made
+    return temperature / 0.1 * dis, temperature / 0.07 * comp, made
 
 
 @pytest.mark.parametrize("kind", ["ema", "learnable"])
 @pytest.mark.parametrize("with_dispersion", [True, False])
-def test_loss_and_gradient_are_those_of_the_terms_that_count(batch, kind, with_dispersion):
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_loss_and_gradient_are_those_of_the_terms_that_count(batch, kind, with_dispersion, temperature):
     embed, prototypes = Embed(), make_prototypes(kind)
-    method = cider_method(embed, prototypes, w=W, temperature=TEMPERATURE, with_dispersion=with_dispersion)
-    found = next(iter(method(batch)))
+    step = cider_step(prototypes, w=W, temperature=temperature, with_dispersion=with_dispersion)
+    found = step(embed, batch)
     found["loss"].backward()
     same = Embed()
-    dis, comp, loop_prototypes = terms(kind, same, batch)
+    dis, comp, loop_prototypes = terms(kind, same, batch, temperature)
     expected = W * comp + (dis if with_dispersion else 0)
     expected.backward()
     torch.testing.assert_close(found["loss"], expected)

@@ -127,7 +127,7 @@ TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cide
 def test_an_evaluation_records_both_commands(trained, which, tmp_path, run_eval):
     """That of a run of this repository names the run, that of any other file names the file."""
     torch.manual_seed(0)
-    model = CIDERNet(num_classes=6, width=4)
+    model = CIDERNet(num_classes=6, width=8)
     content = official_format(model, None, method="supcon", epoch=3, args=trained, class_names=tuple("012345"))
     save(content, tmp_path / "c.pth.tar")
     status, _, error = run_eval(

@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def demo(tmp_path_factory):
     """The demo, cut to one short epoch, run from another folder."""
     runs = tmp_path_factory.mktemp("runs")
-    short = ("--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "4")
+    short = ("--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "8")
     return runs, shell("demo.sh", *short, cwd=runs, DEMO_RUNS=str(runs))
 
 
@@ -59,7 +59,7 @@ def test_demo_leaves_a_complete_run_folder(demo):
 def test_the_same_demo_again_goes_straight_to_the_table(demo):
     runs, first = demo
     again = shell(
-        "demo.sh", "--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "4", DEMO_RUNS=str(runs)
+        "demo.sh", "--epochs", "1", "--warmup", "none", "--limit-train", "60", "--width", "8", DEMO_RUNS=str(runs)
     )
     assert again.returncode == 0, again.stderr
     assert "epoch 1/1" in first.stdout and "epoch 1/1" not in again.stdout
@@ -124,6 +124,8 @@ def test_missing_data_is_named_with_what_to_do(tmp_path):
         (["--gpu", "0", "--device", "cpu"], "--device: not allowed with argument --gpu"),
         (["--epochs", "3", "--warmup-epochs", "5"], "--warmup-epochs 5: --epochs 3 would end within the warm-up"),
         (["--w", "minus"], "--w: minus is not a number of at least 0"),
+        (["--width", "4"], "--width: 4 is less than 8, the narrowest network that trains on every CPU"),
+        (["--loss", "supcon", "-b", "1"], "--loss supcon compares images of a batch with each other: --batch-size 1 has none"),
         (["--device", "cuda:7"], "--device cuda:7 can not be used here"),
         (["--proto", "0.9"], "unknown option --proto: did you mean --proto_m or --prototypes or --prototype-init?"),
         (["--epchs=3"], "unknown option --epchs: did you mean --epochs?"),
@@ -209,10 +211,10 @@ def test_results_are_gathered_once(demo):
     [("vos", ("--start_epoch", "1"), "VOS  "), ("mcd", ("--pretrain-epochs", "1"), "MCD †  ")],
 )
 def test_demo_of_other_methods(method, options, heading, tmp_path):
-    short = ("--epochs", "2", "--limit-train", "60", "--width", "4")
+    short = ("--epochs", "2", "--limit-train", "60", "--width", "8")
     done = shell("demo.sh", method, *short, *options, DEMO_RUNS=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert f"\n{heading}ResNet-18 (width 4)" in done.stdout
+    assert f"\n{heading}ResNet-18 (width 8)" in done.stdout
     assert re.search(r"^digits-6-9\s+.*\d+\.\d\d", done.stdout, re.MULTILINE)
 
 
@@ -235,10 +237,10 @@ def test_comparison_of_the_three_methods_as_a_plan(tmp_path):
 
 @pytest.mark.slow
 def test_comparison_of_the_three_methods(tmp_path):
-    small = ("--seeds", "4", "--epochs", "3", "--width", "4", "--limit-train", "60", "--checkpoints", tmp_path)
+    small = ("--seeds", "4", "--epochs", "3", "--width", "8", "--limit-train", "60", "--checkpoints", tmp_path)
     done = shell("compare_digits.sh", *small)
     assert done.returncode == 0, done.stderr
-    table = done.stdout[done.stdout.rindex("\ndigits   ResNet-18 (width 4)   3 epochs") :].splitlines()
+    table = done.stdout[done.stdout.rindex("\ndigits   ResNet-18 (width 8)   3 epochs") :].splitlines()
     assert "digits-6-9 (scored part, 332 of 714)" in table[2] and "photographs" in table[2]
     assert [line.split("  ")[0] for line in table[3:7]] == [
         "CIDER (KNN, K=5)", "VOS (energy)", "MCD (discrepancy) †", "MCD (discrepancy) ‡",

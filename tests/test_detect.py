@@ -58,7 +58,7 @@ def run_detect(*arguments):
 def checkpoint(tmp_path_factory):
     """A small network with prototypes, as the training saves it."""
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=6, width=4)
+    model = CIDERNet("resnet18", num_classes=6, width=8)
     path = tmp_path_factory.mktemp("run") / "checkpoint_3.pth.tar"
     prototypes = F.normalize(torch.randn(6, 128), dim=1)
     args = {"in_dataset": "digits", "temp": 0.2, "seed": 4, "input": INPUT}
@@ -292,7 +292,7 @@ def test_class_folders_are_matched_by_name(checkpoint, tmp_path):
 
 def test_official_files_work_with_fit(tmp_path):
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=3, width=4)
+    model = CIDERNet("resnet18", num_classes=3, width=8)
     vos = VOSNet("wrn-40-2", num_classes=3)
     write_images(tmp_path / "id", 12)
     torch.save({"epoch": 5, "state_dict": model.state_dict()}, tmp_path / "cider.pth.tar")

@@ -14,13 +14,16 @@ from torch import nn
 from training_runs import SCRIPT, SMALL, folder, run, trained
 
 from models.cider import CIDERNet
-from train_cider import Classifier, cider_method, cross_entropy_method, supcon_method
+from train_cider import cider_step, supcon_step
 from utils import checkpoint
+from utils.data.augment import Plain
+from utils.data.id_sets import load_id
 from utils.errors import UserError
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 from utils.training import distributed
-from utils.training.loop import Training
-from utils.training.run_folder import RunFolder
+from utils.training.recipe import Recipe, cross_entropy_step
+from utils.training.run import Run
+from utils.training.settings import RunSettings
 
 Batch = namedtuple("Batch", "images labels size")
 CLASSES, DIM = 3, 6
@@ -33,6 +36,9 @@ class EvalModeNet(CIDERNet):
 
     def train(self, mode=True):
         return super().train(False)
+
+
+EvalModeNet.__name__ = "CIDERNet"  # what methods and checkpoints know
 
 
 class Shares:
@@ -55,46 +61,40 @@ class Shares:
             yield Batch(images[:, share].flatten(0, 1), labels[share], len(labels))
 
 
-def make_method(kind, model, prototypes):
-    device = torch.device("cpu")
-    if kind == "ce":
-        return cross_entropy_method(distributed.wrap(Classifier(model), device, sync_bn=False))
-    wrapped = distributed.wrap(model, device, sync_bn=False)
-    if kind == "supcon":
-        return supcon_method(wrapped, temperature=0.1)
-    return cider_method(wrapped, prototypes, w=2.0, temperature=0.1)
-
-
 def three_steps(kind, path):
-    """Three SGD steps by Training.fit; the losses of each step, parameters and prototypes of each process are saved."""
+    """Three SGD steps of a run; the losses of each step, parameters and prototypes of each process are saved."""
     torch.manual_seed(0)
-    model = EvalModeNet(width=2, feat_dim=DIM, num_classes=CLASSES).double()
+    model = EvalModeNet(width=8, feat_dim=DIM, num_classes=CLASSES).double()
     (model.head if kind == "ce" else model.fc).requires_grad_(False)
     prototypes = LearnablePrototypes(CLASSES, DIM) if kind == "learnable" else EMAPrototypes(CLASSES, DIM, 0.5)
     prototypes.double()
-    modules = {"model": model, "prototypes": prototypes}
-    method, losses = make_method(kind, model, prototypes), []
+    step = {"ce": cross_entropy_step, "supcon": supcon_step(0.1)}.get(
+        kind, cider_step(prototypes, w=2.0, temperature=0.1)
+    )
+    losses = []
 
-    def noting(batch):
-        for found in method(batch):
-            losses.append({name: value.item() for name, value in found.items()})
-            yield found
+    def noting(network, batch):
+        found = step(network, batch)
+        losses.append({name: value.item() for name, value in found.items()})
+        return found
 
-    run = RunFolder(path / f"folder{distributed.world_size()}")
-    Training(
-        modules=modules,
-        method=noting,
-        batches=Shares(1 if kind == "ce" else 2),
-        optimizer=torch.optim.SGD([p for m in modules.values() for p in m.parameters() if p.requires_grad], 0.5, 0.9),
-        schedule=lambda epoch, batch: 0.5 / (1 + batch),
-        epochs=1,
-        device=torch.device("cpu"),
-        args={},
-        folder=run,
-        export=lambda epoch: {},
-        print_freq=1,
-    ).fit()
-    state = {f"{key}/{name}": value for key, module in modules.items() for name, value in module.state_dict().items()}
+    recipe = Recipe(
+        model=model,
+        steps=(noting,),
+        forward="logits" if kind == "ce" else "forward",
+        augmentation=Plain((0.5,) * 3, (0.5,) * 3),
+        prototypes=prototypes,
+    )
+    settings = RunSettings(
+        seed=0, epochs=1, batch_size=6, learning_rate=0.5, warmup="reference", warmup_epochs=9, print_freq=1
+    )
+    method = "cider" if kind == "learnable" else kind
+    folder = path / f"folder{distributed.world_size()}"
+    run = Run(folder, settings, torch.device("cpu"), method=method, data=load_id("digits"), record={})
+    run.train(recipe, Shares(1 if kind == "ce" else 2))
+    state = {
+        f"{key}/{name}": value for key, module in recipe.modules.items() for name, value in module.state_dict().items()
+    }
     torch.save({"losses": losses, **state}, path / f"{distributed.rank()} of {distributed.world_size()}.pt")
 
 
@@ -103,7 +103,7 @@ def test_two_processes_do_what_one_does(tmp_path, kind):
     assert run_group(tmp_path, partial(three_steps, kind, tmp_path)) == [0, 0]
     three_steps(kind, tmp_path)
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
-    fresh = EvalModeNet(width=2, feat_dim=DIM, num_classes=CLASSES)
+    fresh = EvalModeNet(width=8, feat_dim=DIM, num_classes=CLASSES)
     assert len(one["losses"]) == 3 and one.keys() == first.keys() == second.keys()
     largest = 0.0
     for name in one.keys() - {"losses"}:
@@ -143,8 +143,8 @@ def agree(path):
     assert distributed.largest([7, 3][rank], torch.device("cpu")) == 7
     assert distributed.from_main(lambda: {"rank": rank, "x": torch.ones(2)})["rank"] == 0
     assert distributed.is_main() == (rank == 0)
-    with pytest.raises(UserError, match="--sync-bn works on GPUs only"):
-        distributed.wrap(nn.Linear(2, 2), torch.device("cpu"), sync_bn=True)
+    with pytest.raises(UserError if rank == 0 else SystemExit):  # one message
+        distributed.check_sync_bn(torch.device("cpu"), True)
 
     def refuse():
         raise UserError("not there")
@@ -163,7 +163,9 @@ def test_one_process_needs_no_group():
     assert distributed.gather_rows(rows, 2, views=2) is rows
     assert distributed.from_main(lambda: 5) == 5 and distributed.largest(3, torch.device("cpu")) == 3
     layer = nn.Linear(2, 2)
-    assert distributed.wrap(layer, torch.device("cpu"), sync_bn=True) is layer
+    assert distributed.wrap(layer, sync_bn=True) is layer
+    with pytest.raises(UserError, match="--sync-bn works on GPUs only"):
+        distributed.check_sync_bn(torch.device("cpu"), True)
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
 
 
@@ -175,7 +177,7 @@ def test_sync_bn_gives_the_statistics_of_the_global_batch(tmp_path):
         "from torch import nn\n"
         "from utils.training import distributed\n"
         "device = distributed.start(torch.device('cuda'))\n"
-        "layer = distributed.wrap(nn.BatchNorm1d(3).to(device), device, sync_bn=True)\n"
+        "layer = distributed.wrap(nn.BatchNorm1d(3).to(device), sync_bn=True)\n"
         "rows = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))\n"
         "layer(rows.chunk(2)[distributed.rank()].to(device))\n"
         "assert torch.allclose(layer.module.running_mean.cpu(), 0.1 * rows.mean(0), atol=1e-6)\n"
@@ -211,5 +213,5 @@ def test_a_dead_process_ends_all_and_another_number_goes_on(tmp_path):
 
     alone = run(tmp_path, "--print-freq", "1")
     assert alone.status == 0, alone.err
-    assert alone.out.startswith("epoch 3/4  batch 1/4")
+    assert "resumed at epoch 3, batch 1\nepoch 3/4  batch 1/4" in alone.out
     assert [entry for name, entry in trained(tmp_path).items() if name.endswith("/step")] == [*range(1, 17)]

@@ -79,7 +79,7 @@ def test_other_image_sizes_work() -> None:
     ({"arch": "resnet34", "pretrained": True}, "no pretrained weights"),
     ({"arch": "wrn-40-2", "width": 16}, "width belongs"),
     ({"arch": "resnet34", "stem": "imagenet", "width": 16}, "width belongs"),
-    ({"arch": "resnet18", "width": 0}, "at least 1"),
+    ({"arch": "resnet18", "width": 7}, "at least 8"),
     ({"arch": "densenet-bc-100-12", "dropout": 0.3}, "dropout belongs"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(kwargs: dict, reason: str) -> None:

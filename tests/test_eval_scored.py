@@ -31,7 +31,7 @@ def make_split(mode, choice=50, seed=0, ood="digits-6-9"):
 
 def mcd_checkpoint(folder, split, method="mcd"):
     torch.manual_seed(0)
-    model = MCDNet("resnet18", 6, width=4)
+    model = MCDNet("resnet18", 6, width=8)
     args = {"in_dataset": "digits", "limit_train": 60, "seed": 0, "ood": ["digits-6-9"]}
     content = official_format(model, None, method=method, epoch=3, args=args, class_names=tuple("012345"))
     if split is not None:
@@ -46,7 +46,7 @@ def mcd_checkpoint(folder, split, method="mcd"):
 def cider_checkpoint(tmp_path):
     torch.manual_seed(0)
     args = {"in_dataset": "digits", "limit_train": 60, "seed": 0}
-    model = CIDERNet("resnet18", num_classes=6, width=4)
+    model = CIDERNet("resnet18", num_classes=6, width=8)
     content = official_format(model, None, method="supcon", epoch=3, args=args, class_names=tuple("012345"))
     save(content, tmp_path / "cider.pth.tar")
     return tmp_path / "cider.pth.tar"
@@ -75,7 +75,7 @@ def test_an_mcd_checkpoint_is_scored_by_its_own_lists_and_marked_everywhere(mode
 
     footnote = f"{mark} {mode}: fine-tuned on unlabelled images of ID test and digits-6-9"
     text = (tmp_path / "out" / "table.txt").read_text()
-    assert text.startswith(f"MCD {mark}  ResNet-18 (width 4)") and f"{name} {mark} " in text and footnote in text
+    assert text.startswith(f"MCD {mark}  ResNet-18 (width 8)") and f"{name} {mark} " in text and footnote in text
     assert text.count(mark) == 3 and "score: discrepancy" in text
     assert printed.startswith(text)
     markdown = (tmp_path / "out" / "table.md").read_text()

@@ -108,7 +108,7 @@ def runs(tmp_path_factory):
     """A checkpoint as the official code writes it: no metadata, `module.` before the names."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=6, width=4)
+    model = CIDERNet("resnet18", num_classes=6, width=8)
     weights = {f"module.{name}": value for name, value in model.state_dict().items()}
     prototypes = F.normalize(torch.randn(6, 128), dim=1)
     run = folder / "digits" / "official"

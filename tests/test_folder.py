@@ -22,7 +22,7 @@ def shapes(tmp_path_factory):
     place = tmp_path_factory.mktemp("own")
     done = python("scripts/make_example_folder.py", "shapes", "--per-class", "10", cwd=place)
     assert done.returncode == 0, done.stderr
-    settings = ("--image-size", "16", "--width", "4", "--epochs", "1", "--warmup", "none", "--workers", "0")
+    settings = ("--image-size", "16", "--width", "8", "--epochs", "1", "--warmup", "none", "--workers", "0")
     hopeless = ("--learning_rate", "1e-6", "--prototype-init", "class-means")
     where = ("--in-dataset", "folder", "--id-loc", "shapes/classes", "--checkpoints", "runs", "--name", "own")
     done = python("train_cider.py", *where, *settings, *hopeless, cwd=place)

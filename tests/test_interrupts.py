@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from training_runs import new_process
 
+from utils.cli.run import command_to_go_on
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches
 from utils.data.images import FileImages
 from utils.errors import UserError, run_script
-from utils.training.interrupts import Interrupts, command_to_go_on
+from utils.training.interrupts import Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -31,7 +31,7 @@ def logits() -> Tensor:
 @pytest.fixture
 def model() -> VOSNet:
     torch.manual_seed(0)
-    return VOSNet("resnet18", 4, width=2)
+    return VOSNet("resnet18", 4, width=8)
 
 
 @torch.no_grad()
@@ -72,7 +72,7 @@ def test_sigmoid_energy_is_that_of_the_tutorial(logits: Tensor, model: VOSNet) -
 
 @pytest.mark.parametrize("name", LOGIT_SCORES)
 def test_two_classes_and_detached_results(name: str) -> None:
-    model = (MCDNet if name == "discrepancy" else VOSNet)("resnet18", 2, width=2)
+    model = (MCDNet if name == "discrepancy" else VOSNet)("resnet18", 2, width=8)
     scores = fitted(name, model)(logits=torch.randn(5, 2), logits2=torch.randn(5, 2))
     assert scores.shape == (5,) and scores.dtype == torch.float32 and not scores.requires_grad
     assert scores.isfinite().all()

@@ -20,7 +20,7 @@ HEADS = {"head1.weight", "head1.bias", "head2.weight", "head2.bias"}
 @pytest.fixture
 def small() -> MCDNet:
     torch.manual_seed(0)
-    return MCDNet("resnet18", 3, width=4).eval()
+    return MCDNet("resnet18", 3, width=8).eval()
 
 
 def test_densenet_features_equal_the_author_s() -> None:

@@ -6,9 +6,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from utils.prototypes import EMAPrototypes
 from utils.training.monitor import HeadMonitor
 
 NAMES = ("cat", "dog", "ship", "truck")
+
+
+def at(rows):
+    """Prototypes that stand at these rows."""
+    prototypes = EMAPrototypes(*rows.shape, 0.9)
+    prototypes.start_at(rows)
+    return prototypes
 
 
 def explicit_geometry(prototypes):
@@ -24,7 +32,9 @@ def explicit_geometry(prototypes):
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_geometry_is_that_of_explicit_loops(count):
     prototypes = F.normalize(torch.randn(count, 5, generator=torch.Generator().manual_seed(count)), dim=1)
-    line = HeadMonitor(lambda: prototypes, NAMES)({"loss": 1.0, "cosine/own-prototype": 0.5, "cosine/pairs": 0.2}, 1)
+    line = HeadMonitor(at(prototypes), NAMES).describe(
+        {"loss": 1.0, "cosine/own-prototype": 0.5, "cosine/pairs": 0.2}, 1
+    )
     dispersion, closest = explicit_geometry(prototypes.double())
     assert line["head/dispersion"] == pytest.approx(dispersion, abs=1e-5)
     assert line["head/closest-pair"] == pytest.approx(closest, abs=1e-6)
@@ -34,17 +44,17 @@ def test_geometry_is_that_of_explicit_loops(count):
 
 
 def test_rounding_beyond_one_is_no_error():
-    line = HeadMonitor(lambda: torch.ones(2, 1), NAMES)({"cosine/own-prototype": 1 + 1e-9}, 0)
+    line = HeadMonitor(at(torch.ones(2, 1)), NAMES).describe({"cosine/own-prototype": 1 + 1e-9}, 0)
     assert line["head/compactness"] == line["head/dispersion"] == 0
 
 
 def test_collapse_is_warned_of_once(capsys):
     monitor = HeadMonitor()
-    monitor({"loss": 1.0, "cosine/pairs": 0.98}, 1)
-    monitor({"loss": 1.0}, 2)
+    monitor.describe({"loss": 1.0, "cosine/pairs": 0.98}, 1)
+    monitor.describe({"loss": 1.0}, 2)
     assert capsys.readouterr().err == ""
     for step in (3, 4):
-        assert monitor({"loss": 1.0, "cosine/pairs": 0.995}, step) == {"loss": 1.0}
+        assert monitor.describe({"loss": 1.0, "cosine/pairs": 0.995}, step) == {"loss": 1.0}
     warned = capsys.readouterr()
     assert warned.out == ""
     assert warned.err.count("warning:") == 1
@@ -52,8 +62,8 @@ def test_collapse_is_warned_of_once(capsys):
 
 
 def test_the_advice_leaves_out_what_was_set_already(capsys):
-    HeadMonitor(trained_with={"loss": "cider", "prototype_init": "simplex"})({"cosine/pairs": 0.995}, 1)
-    HeadMonitor(trained_with={"loss": "supcon", "prototype_init": "class-means"})({"cosine/pairs": 0.995}, 1)
+    HeadMonitor(trained_with={"loss": "cider", "prototype_init": "simplex"}).describe({"cosine/pairs": 0.995}, 1)
+    HeadMonitor(trained_with={"loss": "supcon", "prototype_init": "class-means"}).describe({"cosine/pairs": 0.995}, 1)
     first, second = capsys.readouterr().err.splitlines()
     assert "simplex" not in first and "--loss supcon" in first
     assert "simplex" not in second and "--loss supcon" not in second
@@ -65,11 +75,11 @@ def turned(*degrees):
 
 
 def test_a_shared_prototype_is_named_after_the_warm_up(capsys):
-    monitor = HeadMonitor(lambda: turned(0, 90, 180, 20), NAMES, warmup_steps=10)
-    assert monitor({}, 10)["head/closest-pair"] == pytest.approx(math.cos(math.radians(20)))
+    monitor = HeadMonitor(at(turned(0, 90, 180, 20)), NAMES, warmup_epochs=10)
+    assert monitor.describe({}, 10)["head/closest-pair"] == pytest.approx(math.cos(math.radians(20)))
     assert capsys.readouterr().err == ""
-    monitor({}, 11)
-    monitor({}, 12)
+    monitor.describe({}, 11)
+    monitor.describe({}, 12)
     warned = capsys.readouterr().err
     assert warned.count("warning:") == 1
     assert "cat and truck (cosine 0.940)" in warned

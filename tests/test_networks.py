@@ -30,7 +30,7 @@ def filled(**kwargs: object) -> CIDERNet:
 
 @pytest.fixture
 def small() -> CIDERNet:
-    return filled(width=4, feat_dim=8)
+    return filled(width=8, feat_dim=8)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -93,7 +93,7 @@ def test_the_views_of_one_pass_agree(small: CIDERNet) -> None:
     torch.testing.assert_close(outputs["logits"], small.fc(outputs["penultimate"]))
     torch.testing.assert_close(small.features(images), F.normalize(outputs["penultimate"], dim=1))
     torch.testing.assert_close(small(images).norm(dim=1), torch.ones(3))
-    assert outputs["penultimate"].shape == (3, small.embedding_dim) == (3, 32)
+    assert outputs["penultimate"].shape == (3, small.embedding_dim) == (3, 64)
 
 
 def test_autocast_gives_float32_and_float64_stays(small: CIDERNet) -> None:
@@ -107,8 +107,8 @@ def test_autocast_gives_float32_and_float64_stays(small: CIDERNet) -> None:
 
 
 @pytest.mark.parametrize("kwargs", [
-    {"width": 4, "head": "linear", "feat_dim": 7, "num_classes": 3},
-    {"width": 2, "arch": "resnet101"},
+    {"width": 8, "head": "linear", "feat_dim": 7, "num_classes": 3},
+    {"width": 8, "arch": "resnet101"},
     {"stem": "imagenet", "arch": "resnet34", "train_layers": "all"},
 ])  # fmt: skip
 def test_config_rebuilds_the_network(kwargs: dict) -> None:
@@ -141,7 +141,7 @@ def test_foreign_state_dicts_are_refused_with_the_reason(change, reason: str, sm
     ({"stem": "patch"}, "choose from cifar, imagenet"),
     ({"train_layers": "layer4"}, "choose from None, 'all'"),
     ({"arch": "resnet34", "stem": "imagenet", "width": 32}, "width belongs to the ResNets with the cifar stem"),
-    ({"width": 0}, "at least 1"),
+    ({"width": 7}, "at least 8"),
     ({"pretrained": True}, "no pretrained weights"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(kwargs: dict, reason: str) -> None:

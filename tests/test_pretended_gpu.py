@@ -25,10 +25,10 @@ from models.vos import VOSNet
 from utils import outliers, prototypes
 from utils.data.augment import PaddedCrop, Plain, TwoViews
 from utils.data.batches import Batch
-from utils.data.unlabelled import PairedBatch
-from utils.outliers import ClassQueues
+from utils.outliers import ClassQueues, NoiseOfSteps
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 from utils.training.meter import LossMeter
+from utils.training.recipe import ForwardPass, Step, cross_entropy_step
 
 GPU = torch.device("cuda")
 IMAGES, CLASSES = 8, 4
@@ -80,15 +80,14 @@ def views_of(mode: FakeTensorMode, augmentation: Plain) -> Tensor:
     return views
 
 
-def take_steps(method, batch: Batch) -> int:
-    """Losses of every optimisation step of a batch, with the meter's part; the number of steps."""
+def take_steps(network: ForwardPass, batch: Batch, *steps: Step) -> None:
+    """Losses of every optimisation step of a batch, with the meter's part."""
     with torch.device(GPU):
         meter = LossMeter(GPU)
-    steps = 0
-    for steps, losses in enumerate(method(batch), 1):
+    for number, step in enumerate(steps):
+        losses = step(network, batch)
         assert losses["loss"].requires_grad
-        meter.add(losses, steps)
-    return steps
+        meter.add(losses, number)
 
 
 def two_views(mode: FakeTensorMode) -> Batch:
@@ -106,18 +105,18 @@ def test_a_step_of_cider_and_its_baselines(pretended, loss) -> None:
     batch = two_views(pretended)
     with pretended:
         with torch.device(GPU):
-            model = CIDERNet("resnet18", feat_dim=16, num_classes=CLASSES, width=4)
+            model = CIDERNet("resnet18", feat_dim=16, num_classes=CLASSES, width=8)
             moving, learnable = EMAPrototypes(CLASSES, 16, 0.5), LearnablePrototypes(CLASSES, 16)
-        method = {
-            "cider": train_cider.cider_method(model, moving, w=2.0, temperature=0.1),
-            "learnable": train_cider.cider_method(model, learnable, w=2.0, temperature=0.1),
-            "supcon": train_cider.supcon_method(model, temperature=0.1),
-            "ce": train_cider.cross_entropy_method(train_cider.Classifier(model)),
+        step = {
+            "cider": train_cider.cider_step(moving, w=2.0, temperature=0.1),
+            "learnable": train_cider.cider_step(learnable, w=2.0, temperature=0.1),
+            "supcon": train_cider.supcon_step(0.1),
+            "ce": cross_entropy_step,
         }[loss]
         if loss == "ce":
             batch = Batch(batch.images[:IMAGES], batch.labels, IMAGES, 0, 0)
         with without_waits():
-            assert take_steps(method, batch) == 1
+            take_steps(ForwardPass(model, "logits" if loss == "ce" else "forward"), batch, step)
 
 
 @pytest.mark.parametrize("epoch", [0, 1], ids=["before-outliers", "with-outliers"])
@@ -127,21 +126,14 @@ def test_a_step_of_vos(pretended, monkeypatch, epoch) -> None:
     labels = labels_on_gpu(pretended)
     with pretended:
         with torch.device(GPU):
-            model = VOSNet("resnet18", CLASSES, 16, width=4)
+            model = VOSNet("resnet18", CLASSES, 16, width=8)
             queues = ClassQueues([5] * CLASSES, model.embedding_dim)
-        method = train_vos.vos_method(
-            train_vos.Outputs(model),
-            model,
-            queues,
-            loss_weight=0.1,
-            start_epoch=1,
-            sample_from=100,
-            select=1,
-            seed=0,
-        )
-        take_steps(method, Batch(views, labels, IMAGES, epoch, 0))  # every 64 steps noise is copied
+            noise = NoiseOfSteps(CLASSES, 16, 100, 1, lambda *_: None, GPU, first_epoch=1)
+        network = ForwardPass(model, "outputs", model.uncertainty_parameters())
+        step = train_vos.vos_step(model, queues, loss_weight=0.1)
+        noise.of(epoch, 0)  # every 64 steps noise is copied
         with without_waits():
-            assert take_steps(method, Batch(views, labels, IMAGES, epoch, 1)) == 1
+            take_steps(network, Batch(views, labels, IMAGES, epoch, 1, noise.of(epoch, 1)), step)
 
 
 def test_both_steps_of_mcd(pretended) -> None:
@@ -149,10 +141,10 @@ def test_both_steps_of_mcd(pretended) -> None:
     labels = labels_on_gpu(pretended)
     with pretended:
         with torch.device(GPU):
-            passes = train_mcd.Passes(MCDNet("resnet18", CLASSES, width=4))
-        batch = PairedBatch(views, labels, IMAGES, 0, 0, unlabelled=views, unlabelled_size=IMAGES)
+            network = ForwardPass(MCDNet("resnet18", CLASSES, width=8), "passes")
+        batch = Batch(views, labels, IMAGES, 0, 0, unlabelled=views, unlabelled_size=IMAGES)
         with without_waits():
-            assert take_steps(train_mcd.mcd_method(passes, margin=1.2), batch) == 2
+            take_steps(network, batch, train_mcd.step_a, train_mcd.step_b(1.2))
 
 
 def test_the_pretended_gpu_notices_what_it_is_for(pretended) -> None:

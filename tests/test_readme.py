@@ -24,7 +24,7 @@ def after_the_demo(tmp_path, monkeypatch):
     """A folder with what the demo leaves behind, small and untrained, as the place where the reader types."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    model = CIDERNet(num_classes=6, width=4)
+    model = CIDERNet(num_classes=6, width=8)
     path = tmp_path / CHECKPOINT
     save(official_format(model, None, method="supcon", epoch=40, args={}, class_names=tuple("012345")), path)
     features = torch.randn(20, model.embedding_dim)

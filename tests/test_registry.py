@@ -44,7 +44,7 @@ def everything():
     with torch.no_grad():
         classifier.weight.copy_(2 * torch.eye(3, 8))
         classifier.bias.zero_()
-    model = VOSNet("resnet18", 3, width=2).eval()
+    model = VOSNet("resnet18", 3, width=8).eval()
     model.head2 = nn.Linear(8, 3)
     network = Network(model, (0.5,) * 3, (0.25,) * 3)
     return Ingredients(3, 5, CPU, classifier, torch.eye(3, 8), model, network)
@@ -118,14 +118,14 @@ def test_odin_sees_the_images_as_the_network_does(everything):
 
 
 def test_what_a_checkpoint_lacks_is_said(everything):
-    cider = Ingredients(3, 5, CPU, prototypes=torch.eye(3, 8), model=CIDERNet(width=2), network=everything.network)
+    cider = Ingredients(3, 5, CPU, prototypes=torch.eye(3, 8), model=CIDERNet(width=8), network=everything.network)
     scores, left_out = chosen_scores(["all"], cider, "CIDER")
     assert {score.name for score in scores} == WITHOUT_CLASSIFIER
     assert len(left_out) == 1 and "CIDER leaves fc as it was drawn" in left_out[0]
     for name in SCORES.keys() - WITHOUT_CLASSIFIER:
         with pytest.raises(UserError, match=f"--score {name} needs a trained classifier"):
             chosen_scores(["knn", name], cider, "CIDER")
-    baseline = Ingredients(3, 5, CPU, classifier=everything.classifier, model=CIDERNet(width=2))
+    baseline = Ingredients(3, 5, CPU, classifier=everything.classifier, model=CIDERNet(width=8))
     with pytest.raises(UserError, match="--score prototype needs prototypes"):
         chosen_scores(["prototype"], baseline, "Cross-entropy")
     with pytest.raises(UserError, match="--score logistic needs the energy weights"):
@@ -151,7 +151,7 @@ def digits_checkpoints(tmp_path_factory):
     """A cross-entropy and a CIDER checkpoint on digits; the classifier is trained, the encoder is as it was drawn."""
     folder = tmp_path_factory.mktemp("checkpoints")
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=6, width=4).eval()
+    model = CIDERNet("resnet18", num_classes=6, width=8).eval()
     data = load_id("digits", limit_train=120, seed=0)
     train = extract(model, data.train, mean=data.mean, std=data.std, device=CPU)
     rows = train.outputs["penultimate"]

@@ -9,6 +9,7 @@ import subprocess
 from functools import partial
 
 import pytest
+import torch
 from training_runs import (
     differences,
     folder,
@@ -23,8 +24,8 @@ from training_runs import (
 
 from utils import checkpoint
 from utils.files import typed
-from utils.training.loop import SaveEvery
 from utils.training.resume import STATE_ENTRIES
+from utils.training.settings import SaveEvery
 
 EVERY_STEP = ("--save-every", "0.000001m")
 
@@ -141,6 +142,16 @@ def test_a_finished_run_says_so_and_is_left_alone(reference):
     assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
 
 
+def test_a_finished_run_needs_no_folder_that_can_be_written(reference, tmp_path):
+    shutil.copytree(folder(reference[1]), folder(tmp_path))
+    (folder(tmp_path) / ".lock").unlink()
+    (folder(tmp_path) / ".lock").mkdir()  # what refuses to be written even for root
+    outcome = run(tmp_path)
+    assert outcome.status == 0 and outcome.out.startswith("Finished: "), outcome.err
+    refused = run(tmp_path, "--resume", "none")
+    assert refused.status == 1 and "can not be written" in refused.err
+
+
 def test_a_finished_run_writes_a_lost_checkpoint_again(reference, tmp_path):
     shutil.copytree(folder(reference[1]), folder(tmp_path))
     (folder(tmp_path) / "checkpoint_4.pth.tar").unlink()
@@ -165,7 +176,7 @@ def test_a_damaged_state_is_named_and_the_previous_one_used(reference, half_way,
     assert outcome.status == 0
     assert f"{last} is damaged" in outcome.err and "going on from" in outcome.err and "previous.pt" in outcome.err
     assert differences(trained(half_way), reference[0]) == []
-    assert outcome.out.startswith("epoch 2/4  batch 2/4")
+    assert "resumed at epoch 2, batch 1\nepoch 2/4  batch 2/4" in outcome.out
 
 
 def test_two_damaged_states_end_the_run(half_way):
@@ -185,6 +196,46 @@ def test_other_arguments_are_listed(half_way):
     assert "--train-images: 60 in the saved state, 70 now" in outcome.err
     assert "print-freq" not in outcome.err and "batch" not in outcome.err
     assert saved_position(half_way) == (2, 0)
+
+
+def test_longer_training_is_a_new_run_from_the_weights_of_the_finished_one(reference, tmp_path):
+    finished = folder(reference[1])
+    refused = run(reference[1], "--epochs", "6")
+    assert refused.status == 1 and f"--init-from {finished / 'checkpoint_4.pth.tar'}" in refused.err
+    more = ("--epochs", "6", "--init-from", str(finished / "checkpoint_4.pth.tar"))
+    outcome = run(tmp_path, *more, "--learning_rate", "1e-9", "--warmup", "none", "--prototypes", "learnable")
+    assert outcome.status == 0 and "starts from the weights of" in outcome.err, outcome.err
+    old, new = (
+        checkpoint.load_checkpoint(path).model
+        for path in (finished / "checkpoint_4.pth.tar", folder(tmp_path) / "checkpoint_6.pth.tar")
+    )
+    for name, value in new.named_parameters():  # all but standing still, the classifier's among them
+        torch.testing.assert_close(value, old.get_parameter(name), rtol=0, atol=1e-4)
+    other_start = run(tmp_path, *more[:3], str(folder(tmp_path) / "checkpoint_6.pth.tar"))
+    assert other_start.status == 1 and "--init-weights: " in other_start.err
+
+
+def test_a_start_from_another_network_keeps_what_fits_and_refuses_another_encoder(reference, tmp_path):
+    start = ("--init-from", str(folder(reference[1]) / "checkpoint_4.pth.tar"))
+    outcome = run(tmp_path, *start, "--feat_dim", "5", "--epochs", "1", "--warmup", "none")
+    assert outcome.status == 0 and "head did not fit and starts anew" in outcome.err, outcome.err
+    refused = run(tmp_path, *start, "--width", "16", "--name", "other")
+    assert refused.status == 1 and "has another encoder than this run" in refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_the_state_of_another_method_is_refused_in_a_line_and_leaves_no_folder(reference, tmp_path):
+    last = folder(reference[1]) / "last.pt"
+    outcome = run(tmp_path, "--resume", str(last), "--loss", "supcon")
+    said = f"{last} is the state of a run of the method cider, and this one is of supcon\n"
+    assert outcome.status == 1 and outcome.err.endswith(said) and outcome.err.count("\n") == 1
+    assert not folder(tmp_path).exists()
+
+
+def test_a_run_opens_with_what_is_trained(tmp_path):
+    outcome = run(tmp_path, "--epochs", "1", "--warmup", "none")
+    said = "Training CIDER on digits: 60 images of 6 classes, resnet18 (width 8), 1 epochs of 4 batches, cpu, seed 4\n"
+    assert outcome.out.startswith(said)
 
 
 def test_a_switch_that_an_older_version_did_not_have_was_off(reference, half_way):
@@ -212,7 +263,7 @@ def test_a_state_can_be_taken_over_into_another_folder(reference, half_way):
 
 def test_resume_none_begins_anew(reference, half_way):
     outcome = run(half_way, "--resume", "none", fault=partial(signal_after_lines, signal.SIGKILL, 1))
-    assert outcome.out.startswith("epoch 1/4  batch 2/4")
+    assert "seed 4\nepoch 1/4  batch 2/4" in outcome.out
     # A state of the run that was given up must not come back.
     assert saved_position(half_way) is None
     assert_finishes_like(reference, half_way)

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from utils.data.augment import Plain
-from utils.data.batches import TrainBatches
+from utils.data.batches import PairedBatches, TrainBatches
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import FileImages, TensorImages
 from utils.data.splits import SetSplit, Split, as_plain, choice_size, from_plain, load_split, save_split, split_set
-from utils.data.unlabelled import NO_LABEL, PairedBatches, joined, load_mix
+from utils.data.unlabelled import NO_LABEL, joined, load_mix
 from utils.errors import UserError
 
 
@@ -175,7 +175,9 @@ def paired(labelled: int, unlabelled: int, batch_size: int = 4) -> PairedBatches
     plain, common = Plain((0,) * 3, (1 / 255,) * 3), dict(seed=1, device="cpu")
     first = TrainBatches(pictures(labelled, labels=torch.arange(labelled)), plain, batch_size=batch_size, **common)
     others = pictures(unlabelled, 1, labels=torch.full((unlabelled,), NO_LABEL))
-    return PairedBatches(first, TrainBatches(others, plain, batch_size=min(batch_size, unlabelled), **common))
+    return PairedBatches(
+        first, TrainBatches(others, plain, batch_size=min(batch_size, unlabelled), drop_rest=True, **common)
+    )
 
 
 def test_an_epoch_can_be_entered_at_any_batch() -> None:

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections import namedtuple
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +17,21 @@ import train_mcd
 from models.mcd import MCDNet
 from utils import checkpoint
 from utils.cli import mcd as mcd_options
+from utils.data.batches import Batch
 from utils.data.id_sets import load_id
 from utils.data.splits import load_split, split_set
 from utils.training import distributed
-from utils.training.best_weights import BestWeights
+from utils.training.mix_monitor import BestWeights
+from utils.training.recipe import ForwardPass
 from utils.training.run_folder import TIME_FIELDS
 
-Batch = namedtuple("Batch", "images labels size epoch index unlabelled unlabelled_size")
 CLASSES = 3
 MARGIN = 2.0  # out of reach, so that the hinge is open
 SMALL = (
-    "--device cpu --width 4 --limit-train 60 --epochs 4 --batch-size 16 --eval-freq 0 --print-freq 2 --save-every 1"
+    "--device cpu --width 8 --limit-train 60 --epochs 4 --batch-size 16 --eval-freq 0 --print-freq 2 --save-every 1"
 ).split()
 PRETRAINING = ("--pretrain-epochs", "3", "--pretrain-batch-size", "16")
-PRETRAINED = "mcd-pretrain_resnet18_batch-size-16_epochs-3_limit-train-60_width-4_seed4_trial0"
+PRETRAINED = "mcd-pretrain_resnet18_batch-size-16_epochs-3_limit-train-60_width-8_seed4_trial0"
 
 
 class EvalModeNet(MCDNet):
@@ -42,22 +43,22 @@ class EvalModeNet(MCDNet):
 
 def small_model() -> MCDNet:
     torch.manual_seed(0)
-    return EvalModeNet("resnet18", CLASSES, width=2).double().train()
+    return EvalModeNet("resnet18", CLASSES, width=8).double().train()
 
 
 def batches() -> list[Batch]:
     """Batches with other numbers of labelled than of unlabelled images, some of which can not be halved."""
     draw = torch.Generator().manual_seed(1)
     return [
-        Batch(torch.randn(n, 3, 8, 8, generator=draw).double(), torch.arange(n) % CLASSES, n, 0, index,
+        Batch(torch.randn(n, 3, 8, 8, generator=draw).double(), torch.arange(n) % CLASSES, n, 0, index, None,
               torch.randn(m, 3, 8, 8, generator=draw).double(), m)
         for index, (n, m) in enumerate(((8, 5), (7, 6)))
     ]  # fmt: skip
 
 
-def make_method(model: MCDNet):
-    passes = distributed.wrap(train_mcd.Passes(model), torch.device("cpu"), sync_bn=False)
-    return train_mcd.mcd_method(passes, margin=MARGIN)
+def make_steps(model: MCDNet):
+    network = distributed.wrap(ForwardPass(model, "passes"), sync_bn=False)
+    return [partial(step, network) for step in (train_mcd.step_a, train_mcd.step_b(MARGIN))]
 
 
 # ---- the steps
@@ -77,8 +78,8 @@ def entropy(row: Tensor) -> Tensor:
 
 def test_steps_a_and_b_are_the_author_s() -> None:
     batch, model = batches()[0], small_model()
-    steps = make_method(model)(batch)
-    a = next(steps)
+    step_a, step_b = make_steps(model)
+    a = step_a(batch)
     a["loss"].backward()
     found = gradients(model)
     model.zero_grad()
@@ -93,7 +94,7 @@ def test_steps_a_and_b_are_the_author_s() -> None:
         for parameter in model.parameters():
             parameter += 0.01
     model.zero_grad()
-    b = next(steps)
+    b = step_b(batch)
     b["loss"].backward()
     found = gradients(model)
     model.zero_grad()
@@ -105,7 +106,6 @@ def test_steps_a_and_b_are_the_author_s() -> None:
     assert 1 < discrepancy < 3
     torch.testing.assert_close(b["loss"], expected + discrepancy)
     torch.testing.assert_close(found, gradients(model))
-    assert next(steps, None) is None
     # The log takes means over both steps; its entries are means over the batches.
     for name, value in (("loss/a", a["loss"]), ("loss/b", expected), ("loss/discrepancy", discrepancy)):
         torch.testing.assert_close((a[name] + b[name]) / 2, value)
@@ -113,8 +113,8 @@ def test_steps_a_and_b_are_the_author_s() -> None:
 
 def test_labelled_and_unlabelled_images_do_not_share_a_batch_norm() -> None:
     torch.manual_seed(0)
-    model, batch = MCDNet("resnet18", CLASSES, width=2).double().train(), batches()[0]
-    together = train_mcd.Passes(model)(batch.images, batch.unlabelled)
+    model, batch = MCDNet("resnet18", CLASSES, width=8).double().train(), batches()[0]
+    together = model.passes(batch.images, batch.unlabelled)
     apart = [*model(batch.images), *model(batch.unlabelled)]
     for one, other in zip(together, apart, strict=True):
         torch.testing.assert_close(one, other)
@@ -122,13 +122,14 @@ def test_labelled_and_unlabelled_images_do_not_share_a_batch_norm() -> None:
 
 def two_batches(path: Path) -> None:
     model = small_model()
-    method = make_method(model)
+    steps = make_steps(model)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
     rank, count = distributed.rank(), distributed.world_size()
     for batch in batches():
         own, others = (slice(n * rank // count, n * (rank + 1) // count) for n in (batch.size, batch.unlabelled_size))
-        mine = batch._replace(images=batch.images[own], labels=batch.labels[own], unlabelled=batch.unlabelled[others])
-        for losses in method(mine):
+        mine = replace(batch, images=batch.images[own], labels=batch.labels[own], unlabelled=batch.unlabelled[others])
+        for step in steps:
+            losses = step(mine)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             optimizer.step()
@@ -253,7 +254,7 @@ def test_a_stage_runs_alone_and_says_what_is_missing(whole, tmp_path: Path) -> N
     tuned = whole[0] / "run" / "checkpoint_4.pth.tar"
     status, printed = train_in_process(tmp_path, *options, str(tuned), "--name", "again")
     assert status == 1 and "is not a checkpoint of train_mcd.py's pre-training (it says mcd)" in printed
-    status, printed = train_in_process(tmp_path, *options, str(start), "--name", "again", "--width", "8")
+    status, printed = train_in_process(tmp_path, *options, str(start), "--name", "again", "--width", "16")
     assert status == 1 and "is another network than this run's" in printed
 
 

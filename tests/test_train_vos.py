@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections import namedtuple
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,16 +16,18 @@ from training_runs import Fault, Outcome, run_script_in_process, signal_after_li
 import train_vos
 from models.vos import VOSNet
 from utils import checkpoint
+from utils.data.batches import Batch
 from utils.data.order import outlier_generator
 from utils.outliers import ClassQueues, NoiseOfSteps, place
 from utils.training import distributed
-from utils.training.run import run_training
+from utils.training.monitor import JitterMonitor
+from utils.training.recipe import ForwardPass
 
-Batch = namedtuple("Batch", "images labels size epoch index")
 CLASSES, DIM = 3, 6
-SETTINGS = {"loss_weight": 0.1, "start_epoch": 1, "sample_from": 50, "select": 2, "seed": 5}
+# The second epoch is the first with outliers.
+NOISE = NoiseOfSteps(CLASSES, DIM, 50, 2, partial(outlier_generator, 5), torch.device("cpu"), first_epoch=1)
 SMALL = (
-    "--device cpu --width 4 --limit-train 60 --epochs 4 --batch-size 16 --start_epoch 2 --sample_number 5 "
+    "--device cpu --width 8 --limit-train 60 --epochs 4 --batch-size 16 --start_epoch 2 --sample_number 5 "
     "--select 2 --eval-freq 0 --print-freq 2 --save-every 1 --name run"
 ).split()
 
@@ -39,22 +41,29 @@ class EvalModeNet(VOSNet):
 
 def small_model() -> VOSNet:
     torch.manual_seed(0)
-    return EvalModeNet("resnet18", CLASSES, feat_dim=DIM, width=2).double().train()
+    return EvalModeNet("resnet18", CLASSES, feat_dim=DIM, width=8).double().train()
 
 
 def batches() -> list[Batch]:
     """Two epochs of two batches, the second of which can not be halved."""
     draw = torch.Generator().manual_seed(1)
     return [
-        Batch(torch.randn(n, 3, 8, 8, generator=draw).double(), torch.arange(n) % CLASSES, n, epoch, index)
+        Batch(
+            torch.randn(n, 3, 8, 8, generator=draw).double(),
+            torch.arange(n) % CLASSES,
+            n,
+            epoch,
+            index,
+            NOISE.of(epoch, index),
+        )
         for epoch in (0, 1)
         for index, n in enumerate((8, 7))
     ]
 
 
-def make_method(model: VOSNet, queues: ClassQueues):
-    outputs = distributed.wrap(train_vos.Outputs(model), torch.device("cpu"), sync_bn=False)
-    return train_vos.vos_method(outputs, model, queues, **SETTINGS)
+def make_step(model: VOSNet, queues: ClassQueues):
+    network = distributed.wrap(ForwardPass(model, "outputs", model.uncertainty_parameters()), sync_bn=False)
+    return partial(train_vos.vos_step(model, queues, loss_weight=0.1), network)
 
 
 # ---- the step
@@ -62,21 +71,20 @@ def make_method(model: VOSNet, queues: ClassQueues):
 
 def test_a_step_is_the_paper_s_loss() -> None:
     model, queues = small_model(), ClassQueues([9] * CLASSES, DIM).double()
-    method = make_method(model, queues)
+    step = make_step(model, queues)
     first, _, third, _ = batches()
-    losses = next(method(first))
+    losses = step(first)
     losses["loss"].backward()
     assert losses["loss/uncertainty"] == 0
     assert all(parameter.grad is None for parameter in model.uncertainty_parameters())
     torch.testing.assert_close(losses["loss"], nn.functional.cross_entropy(model(first.images), first.labels))
 
-    losses = next(method(third))
+    losses = step(third)
     losses["loss"].backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.uncertainty_parameters())
     with torch.no_grad():
-        noise = NoiseOfSteps(CLASSES, DIM, 50, 2, partial(outlier_generator, 5), torch.device("cpu"))
         means, covariance = queues.statistics()
-        outliers = place(means, torch.linalg.cholesky(covariance), noise.of(third.epoch, third.index)).flatten(0, 1)
+        outliers = place(means, torch.linalg.cholesky(covariance), third.noise).flatten(0, 1)
         cross_entropies = []
         for logits, label in ((model(third.images), 1), (model.fc(outliers), 0)):
             for row in logits:
@@ -90,14 +98,14 @@ def test_a_step_is_the_paper_s_loss() -> None:
 
 def four_steps(path: Path) -> None:
     model, queues = small_model(), ClassQueues([9, 4, 2], DIM).double()
-    method = make_method(model, queues)
+    step = make_step(model, queues)
     groups = [model.uncertainty_parameters(), [*model.encoder.parameters(), *model.bottleneck.parameters()]]
     optimizer = torch.optim.SGD([*groups[0], *groups[1], *model.fc.parameters()], 0.1, 0.9)
     rank, count = distributed.rank(), distributed.world_size()
     for batch in batches():
         share = slice(batch.size * rank // count, batch.size * (rank + 1) // count)
-        mine = batch._replace(images=batch.images[share], labels=batch.labels[share])
-        loss = next(method(mine))["loss"]
+        mine = replace(batch, images=batch.images[share], labels=batch.labels[share])
+        loss = step(mine)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -118,8 +126,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
 
 
 def run(checkpoints: Path, *options: str, fault: Fault | None = None) -> Outcome:
-    main = partial(run_training, train_vos.parse_arguments, train_vos.train)
-    return run_script_in_process(main, checkpoints, SMALL, options, fault)
+    return run_script_in_process(train_vos.main, checkpoints, SMALL, options, fault)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights_and_queues(tmp_path: Path) -> None:
@@ -155,6 +162,13 @@ def test_small_classes_are_said_and_the_baseline_has_no_untrained_numbers(tmp_pa
     assert found.method.name == "ce" and found.model.energy is None
 
 
+def test_a_single_image_at_the_end_of_an_epoch_does_not_end_the_run(tmp_path: Path) -> None:
+    # The bottleneck begins with a batch norm, which has no statistics of one image.
+    single = run(tmp_path, "--feat_dim", "6", "--batch-size", "59", "--epochs", "2", "--start_epoch", "1")
+    assert single.status == 0, single.err
+    assert "epoch 1/2  batch 1/1" in single.out
+
+
 def test_what_no_outlier_has_trained_yet_gives_no_score(tmp_path: Path, run_eval) -> None:
     options = ("--epochs", "2", "--start_epoch", "1", "--save-epoch", "1")
     assert run(tmp_path, *options).status == 0
@@ -179,9 +193,12 @@ def test_official_files_are_recognised(tmp_path: Path, prefix: str) -> None:
 
 
 def test_a_singular_covariance_is_said_once(capsys: pytest.CaptureFixture) -> None:
-    note = train_vos.JitterNote()
+    monitor = JitterMonitor()
     for jitter in (0.0, 1e-3, 1e-2):
-        assert note({"loss": 1.0, "outliers/jitter": jitter}, 7) == {"loss": 1.0, "outliers/jitter": jitter}
+        assert monitor.describe({"loss": 1.0, "outliers/jitter": jitter}, 7.5) == {
+            "loss": 1.0,
+            "outliers/jitter": jitter,
+        }
     assert capsys.readouterr().err.count("the covariance of the features is singular") == 1
 
 

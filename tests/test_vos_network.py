@@ -23,7 +23,7 @@ def official_wrn() -> dict[str, Tensor]:
 @pytest.fixture
 def small() -> VOSNet:
     torch.manual_seed(0)
-    return VOSNet("resnet18", 3, feat_dim=6, width=4).eval()
+    return VOSNet("resnet18", 3, feat_dim=6, width=8).eval()
 
 
 def test_official_files_load_and_give_the_official_outputs() -> None:

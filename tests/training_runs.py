@@ -12,24 +12,22 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
 
 import torch
 
-from train_cider import parse_arguments, train
+import train_cider
 from utils import checkpoint, files
 from utils.errors import run_script
 from utils.training.loop import Training
-from utils.training.run import run_training
 from utils.training.run_folder import TIME_FIELDS, RunFolder
 
 SCRIPT = Path(__file__).parent.parent / "train_cider.py"
 # Four epochs of four batches, the last of them smaller.
 SMALL = (
-    "--device cpu --width 4 --feat_dim 8 --limit-train 60 --epochs 4 --batch-size 16 --warmup-epochs 1 "
+    "--device cpu --width 8 --feat_dim 8 --limit-train 60 --epochs 4 --batch-size 16 --warmup-epochs 1 "
     "--eval-freq 2 --print-freq 2 --save-every 1 --prototype-init class-means --name run"
 ).split()
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -49,7 +47,7 @@ class Outcome:
 
 def run(checkpoints: Path, *options: str, fault: Fault | None = None) -> Outcome:
     """Run train_cider.py with SMALL and `options` on top, with `fault` prepared in its process, to its end."""
-    return run_script_in_process(partial(run_training, parse_arguments, train), checkpoints, SMALL, options, fault)
+    return run_script_in_process(train_cider.main, checkpoints, SMALL, options, fault)
 
 
 def run_script_in_process(
@@ -230,6 +228,6 @@ def spoil_a_weight() -> None:
     def running(self, batch):
         run_batch(self, batch)
         with torch.no_grad():
-            self.modules["model"].head[0].bias[0] = torch.inf
+            self.recipe.model.head[0].bias[0] = torch.inf
 
     Training._run_batch = running

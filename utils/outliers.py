@@ -141,6 +141,7 @@ class NoiseOfSteps:
     Args:
         generator_of: epoch, number of the 64 steps in it -> generator; so the noise of a step depends on nothing else.
         device: where the noise is needed.
+        first_epoch: before it no noise is needed, and none is drawn.
     """
 
     def __init__(
@@ -151,16 +152,20 @@ class NoiseOfSteps:
         select: int,
         generator_of: Callable[[int, int], torch.Generator],
         device: torch.device,
+        first_epoch: int = 0,
     ) -> None:
         self._shape = (STEPS_AT_ONCE, classes, select, dim)
         self._draws = (sample_from, select)
         self._generator_of = generator_of
         self._device = device
+        self._first_epoch = first_epoch
         self._block: tuple[int, int] | None = None
         self._noise = torch.empty(0)
 
-    def of(self, epoch: int, step: int) -> Tensor:
-        """Noise of a step of an epoch, (classes, select, dim) float32."""
+    def of(self, epoch: int, step: int) -> Tensor | None:
+        """Noise of a step of an epoch, (classes, select, dim) float32; None before the first epoch that has some."""
+        if epoch < self._first_epoch:
+            return None
         block, row = divmod(step, STEPS_AT_ONCE)
         if self._block != (epoch, block):
             self._block = epoch, block

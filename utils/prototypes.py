@@ -7,7 +7,18 @@ from torch.nn import functional as F
 from utils.prototype_scan import scan_prototypes
 
 
-class EMAPrototypes(nn.Module):
+class _Prototypes(nn.Module):
+    """Prototypes (C, D) under the name `prototypes`."""
+
+    prototypes: Tensor
+
+    @torch.no_grad()
+    def start_at(self, rows: Tensor) -> None:
+        """Begin with these rows (C, D)."""
+        self.prototypes.copy_(rows)
+
+
+class EMAPrototypes(_Prototypes):
     """Prototypes of CIDER, an exponential moving average of the embeddings of their class (Ming et al. 2023, eq. 8).
 
     mu_y <- normalise( momentum * mu_y + (1 - momentum) * z )        for every row z of class y, one after the other
@@ -19,14 +30,16 @@ class EMAPrototypes(nn.Module):
         ValueError: momentum outside [0, 1).
     """
 
-    prototypes: Tensor
-
     def __init__(self, num_classes: int, feat_dim: int, momentum: float) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), not {momentum}")
         self.momentum = momentum
         self.register_buffer("prototypes", torch.zeros(num_classes, feat_dim))
+
+    def unit(self) -> Tensor:
+        """Unit rows (C, D) of the moment, without gradient: the buffer."""
+        return self.prototypes
 
     def update(self, features: Tensor, labels: Tensor) -> Tensor:
         """Move the prototypes by one batch, in the order of its rows.
@@ -53,7 +66,7 @@ class EMAPrototypes(nn.Module):
         return updated
 
 
-class LearnablePrototypes(nn.Module):
+class LearnablePrototypes(_Prototypes):
     """Prototypes as plain parameters in the optimiser, without a moving average: an ablation of the CIDER paper.
 
     The parameter `prototypes` (C, D) starts in random directions; `forward()` gives unit rows (C, D) with gradient.
@@ -62,6 +75,11 @@ class LearnablePrototypes(nn.Module):
     def __init__(self, num_classes: int, feat_dim: int) -> None:
         super().__init__()
         self.prototypes = nn.Parameter(F.normalize(torch.randn(num_classes, feat_dim), dim=1))
+
+    @torch.no_grad()
+    def unit(self) -> Tensor:
+        """Unit rows (C, D) of the moment, without gradient."""
+        return self()
 
     def forward(self) -> Tensor:
         return F.normalize(self.prototypes, dim=1)

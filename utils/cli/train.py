@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS
+from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS, SMALLEST_WIDTH
 from utils.cli.command_line import command
 from utils.cli.options import (
     add_device_options,
@@ -23,8 +23,8 @@ from utils.cli.options import (
 from utils.cli.parser import OptionGroup, OptionParser, Role
 from utils.data.id_records import id_set
 from utils.files import REPOSITORY
-from utils.training.loop import SaveEvery
 from utils.training.schedule import WARMUPS
+from utils.training.settings import SaveEvery
 
 
 def fill_in(args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
@@ -74,8 +74,14 @@ def _with_roles(args: argparse.Namespace, *roles: Role) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as they look after a round through JSON."""
-    return json.loads(json.dumps(values, default=str))
+    """The values as they look after a round through JSON; paths in the repository are relative to it."""
+    return json.loads(json.dumps(values, default=_portable))
+
+
+def _portable(value: Any) -> str:
+    if isinstance(value, Path) and value.absolute().is_relative_to(REPOSITORY):
+        return value.absolute().relative_to(REPOSITORY).as_posix()
+    return str(value)
 
 
 def run_name(parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str) -> str:
@@ -87,6 +93,8 @@ def run_name(parser: OptionParser, args: argparse.Namespace, settings: Mapping[s
         for key, value in sorted(key_arguments(args).items())
         if key not in named and value != usual.get(key)
     ]
+    if args.init_from:
+        changed.append(f"init-from-{args.init_from.parent.name}-{args.init_from.name.split('.')[0]}")
     name = "_".join([method, args.model, *changed, f"seed{args.seed}", f"trial{args.trial}"])
     return re.sub(r"[^\w.,-]+", "-", name)
 
@@ -97,6 +105,11 @@ def name_run(parser: OptionParser, args: argparse.Namespace, settings: Mapping[s
     args.name = args.name or usual
     first = {"in_dataset": args.in_dataset, "seed": args.seed, "name": None if args.name == usual else args.name}
     args.command = command(parser, args, settings, first=first)
+
+
+def downloads_weights(args: argparse.Namespace) -> bool:
+    """Whether the network starts from torchvision's own ImageNet weights, and no file is there to start from."""
+    return bool(args.pretrained and not args.weights and not args.init_from)
 
 
 PAPER = "default: the paper's for the ID set"
@@ -112,15 +125,27 @@ def add_data_options(parser: OptionParser) -> None:
     )
 
 
+def _width(text: str) -> int:
+    """argparse type: as many channels as every CPU can train."""
+    value = int(text)
+    if value < SMALLEST_WIDTH:
+        raise argparse.ArgumentTypeError(
+            f"{text} is less than {SMALLEST_WIDTH}, the narrowest network that trains on every CPU: below, oneDNN's "
+            "kernels for CPUs without AVX-512 crash or give wrong gradients"
+        )
+    return value
+
+
 def add_network_options(parser: OptionParser, models: Sequence[str] = tuple(CIFAR_BLOCKS)) -> OptionGroup:
     """--model, --width, --stem, --pretrained, --weights, --train-layers: the encoder. Returns the group."""
     group = parser.add_argument_group("network")
     group.add_argument("--model", choices=models, help=f"encoder ({PAPER})")
     group.add_argument(
         "--width",
-        type=positive_int,
+        type=_width,
         metavar="N",
-        help="channels of a ResNet's first stage: usually 64; 16 is sixteen times cheaper, and what a laptop can train",
+        help="channels of a ResNet's first stage: usually 64; 16 is sixteen times cheaper, what a laptop can train; "
+        f"at least {SMALLEST_WIDTH}",
     )
     group.add_argument(
         "--stem",
@@ -134,6 +159,14 @@ def add_network_options(parser: OptionParser, models: Sequence[str] = tuple(CIFA
     )
     group.add_argument(
         "--weights", type=Path, metavar="FILE", help="the same weights from a file, where there is no network"
+    )
+    group.add_argument(
+        "--init-from",
+        role=Role.MANNER,  # its content is what makes the run
+        type=Path,
+        metavar="FILE",
+        help="start from the weights of a checkpoint with the same encoder, such as that of a finished run that is to "
+        "train for longer: a new run, whose schedule begins anew. CIDER's prototypes then start at the class means",
     )
     group.add_argument(
         "--train-layers",
@@ -190,12 +223,13 @@ def add_optimisation_options(parser: OptionParser) -> None:
     )
 
 
-def save_every(text: str) -> SaveEvery:
+def save_every(text: str) -> str:
     """argparse type: `5m` or a number of epochs."""
     try:
-        return SaveEvery.parse(text)
+        SaveEvery.parse(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is neither minutes (5m) nor a number of epochs (2)") from None
+    return text
 
 
 def add_run_options(parser: OptionParser) -> None:
@@ -250,7 +284,12 @@ def add_speed_options(parser: OptionParser) -> None:
     group.add_argument(
         "--deterministic", action="store_true", help="bit-identical repetitions on a GPU too, at some cost in speed"
     )
-    group.add_argument("--sync-bn", action="store_true", help="batch norm over all GPUs (torchrun, CUDA)")
+    group.add_argument(
+        "--sync-bn",
+        action="store_true",
+        help="with several GPUs (torchrun): batch norm's statistics over all images. Without it each process has "
+        "its own, so that several are not one to the last digit; losses, prototypes and gradients are taken over all",
+    )
 
 
 def check_training(parser: OptionParser, args: argparse.Namespace) -> None:
@@ -259,8 +298,11 @@ def check_training(parser: OptionParser, args: argparse.Namespace) -> None:
         parser.error(f"--stem imagenet has resnet34 and resnet50, not {args.model}")
     if args.stem == "cifar" and (args.pretrained or args.weights):
         parser.error("ImageNet weights fit the imagenet stem only: add --stem imagenet --model resnet34")
-    if args.weights and not args.weights.is_file():
-        parser.error(f"--weights {args.weights}: no such file")
+    for flag, file in (("--weights", args.weights), ("--init-from", args.init_from)):
+        if file and not file.is_file():
+            parser.error(f"{flag} {file}: no such file")
+    if args.weights and args.init_from:
+        parser.error("--weights and --init-from are two starts; give one of them")
     record = id_set(args.in_dataset)
     if args.image_size and not record.resizable:
         parser.error(f"--image-size is for folder and ImageNet-100; {args.in_dataset} has its own size")

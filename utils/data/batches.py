@@ -1,7 +1,8 @@
 """Training batches: order, augmentation and the share of each process, resumable at any batch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.data.augment import Plain
 from utils.data.images import FileImages, ImageSet, TensorImages, leave_process_group, read_image
-from utils.data.order import batch_generator, epoch_order, image_generator
+from utils.data.order import batch_generator, batch_sizes, epoch_order, image_generator
 from utils.errors import UserError
+from utils.outliers import NoiseOfSteps
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Batch:
         labels: (B,) int64.
         size: images in the batch over all processes.
         epoch, index: the batch is number `index` of epoch `epoch`, both counted from 0.
+        noise: random numbers for the step, the same in all processes; None where there are none.
+        unlabelled: (U, 3, S, S) other images without labels, of which all processes have `unlabelled_size`.
     """
 
     images: Tensor
@@ -29,6 +33,9 @@ class Batch:
     size: int
     epoch: int
     index: int
+    noise: Tensor | None = None
+    unlabelled: Tensor | None = None
+    unlabelled_size: int = 0
 
 
 class TrainBatches:
@@ -41,12 +48,16 @@ class TrainBatches:
     Args:
         image_set: TensorImages or FileImages with labels.
         augmentation: from utils.data.augment.
-        batch_size: images in a batch over all processes; the last batch of an epoch may be smaller and is kept.
+        batch_size: images in a batch over all processes; a smaller rest at the end of an epoch is a batch as well, but
+            for a single image, which joins the batch before it.
+        drop_rest: leave the rest out instead.
+        noise: random numbers that go with each batch.
         rank, world_size: of B images this process gets [B * rank // world_size, B * (rank + 1) // world_size).
         workers: loader processes for image files; they live as long as this object.
         channels_last: memory format of the images.
     Raises:
-        ValueError: no labels, an augmentation for another size, a batch size that leaves a process without images.
+        ValueError: no labels, an augmentation for another size, a batch that leaves a process without two rows, which
+            batch norm needs.
         UserError: while iterating, an image file cannot be read; it is named.
     """
 
@@ -62,16 +73,20 @@ class TrainBatches:
         world_size: int = 1,
         workers: int = 0,
         channels_last: bool = False,
+        drop_rest: bool = False,
+        noise: NoiseOfSteps | None = None,
     ) -> None:
         if image_set.labels is None:
             raise ValueError(f"{image_set.name}: no labels to train with")
         if augmentation.size not in (None, image_set.size):
             raise ValueError(f"{image_set.name}: images of size {image_set.size}, augmentation for {augmentation.size}")
-        smallest = len(image_set) % batch_size or batch_size
-        if smallest < world_size:
-            raise ValueError(f"{image_set.name}: a batch of {smallest} images for {world_size} processes")
+        count = len(image_set) // batch_size * batch_size if drop_rest else len(image_set)
+        sizes = batch_sizes(count, batch_size)
+        if not _suffices(sizes, augmentation.views, world_size):
+            raise ValueError(_too_small(image_set.name, len(image_set), sizes, augmentation.views, world_size))
         self.augmentation = augmentation
-        self.batch_size = batch_size
+        self.noise = noise
+        self.bounds = [0, *accumulate(sizes)]
         self.seed = seed
         self.device = torch.device(device)
         self.rank = rank
@@ -100,7 +115,7 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return -(-self.count // self.batch_size)
+        return len(self.bounds) - 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on, the same ones as when the epoch is run from its beginning."""
@@ -114,12 +129,12 @@ class TrainBatches:
                 images = next(files) if self.images is None else self.images.index_select(0, chosen)
                 params = self.augmentation.draw(end - begin, batch_generator(self.seed, epoch, index))
                 views = self.augmentation.apply(images, params[:, first - begin : last - begin], self.channels_last)
-            yield Batch(views, self.labels.index_select(0, chosen), end - begin, epoch, index)
+            noise = self.noise and self.noise.of(epoch, index)
+            yield Batch(views, self.labels.index_select(0, chosen), end - begin, epoch, index, noise)
 
     def _share(self, index: int) -> tuple[int, int, int, int]:
         """Positions in the epoch: begin of the batch, first and behind the last of this process, end of the batch."""
-        begin = index * self.batch_size
-        end = min(begin + self.batch_size, self.count)
+        begin, end = self.bounds[index], self.bounds[index + 1]
         size = end - begin
         first = begin + size * self.rank // self.world_size
         last = begin + size * (self.rank + 1) // self.world_size
@@ -137,6 +152,55 @@ class TrainBatches:
             if isinstance(batch, str):
                 raise UserError(batch)
             yield batch.to(self.device, non_blocking=True)
+
+
+class PairedBatches:
+    """Labelled batches, each with an unlabelled one: an epoch is a pass over the labelled images.
+
+    The unlabelled images are passed over again and again in a new order each time, whatever the epoch. Their batches
+    are whole ones: what is left over at the end of a pass waits for another. Which two batches meet depends on the
+    number of the step alone, so an epoch can be entered at any batch.
+
+    Args:
+        labelled: TrainBatches.    unlabelled: others, which drop their rest.
+    """
+
+    def __init__(self, labelled: TrainBatches, unlabelled: TrainBatches) -> None:
+        self.labelled, self.unlabelled = labelled, unlabelled
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self.labelled)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The pairs of an epoch from number `start` on, the same ones as when the epoch is run from its beginning."""
+        others = self._others(epoch * len(self) + start)
+        for batch in self.labelled.epoch(epoch, start):
+            other = next(others)
+            yield replace(batch, unlabelled=other.images, unlabelled_size=other.size)
+
+    def _others(self, step: int) -> Iterator[Batch]:
+        """The unlabelled batches from a step of the training on, without end."""
+        number, start = divmod(step, len(self.unlabelled))
+        while True:
+            yield from self.unlabelled.epoch(number, start)
+            number, start = number + 1, 0
+
+
+def _suffices(sizes: list[int], views: int, world_size: int) -> bool:
+    """Whether each process has two rows of the smallest batch."""
+    return bool(sizes) and min(sizes) // world_size * views >= 2
+
+
+def _too_small(name: str, count: int, sizes: list[int], views: int, world_size: int) -> str:
+    """The message about a batch that is too small for its processes, with the nearest batch size that is not."""
+    several = world_size > 1
+    found = f"{name}: a batch of {min(sizes, default=0)} images for {world_size} process{'es' * several} is too small"
+    near = sorted(range(2, count + 1), key=lambda size: (abs(size - sizes[0]), size))
+    fitting = next((size for size in near if _suffices(batch_sizes(count, size), views, world_size)), None)
+    if fitting is None:
+        return f"{found}\n  do         : take fewer processes, or more than {count} images"
+    return f"{found}\n  do         : pass --batch-size {fitting}{', or take fewer processes' * several}"
 
 
 class _Shares:

@@ -14,6 +14,17 @@ def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
     return torch.randperm(n, generator=_generator("order", seed, epoch, n))
 
 
+def batch_sizes(n: int, batch_size: int) -> list[int]:
+    """Sizes of the batches of an epoch over `n` images; a last one of a single image joins the one before it.
+
+    One image is no batch: batch norm has no statistics of it, a contrastive loss nothing to compare it with.
+    """
+    sizes = [min(batch_size, n - begin) for begin in range(0, n, batch_size)]
+    if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
 def batch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
     """CPU generator for the augmentation of global batch `batch` of epoch `epoch`."""
     return _generator("batch", seed, epoch, batch)

@@ -1,14 +1,12 @@
-"""The unlabelled mix of MCD: ID test and OOD images without their labels, and batches of it beside labelled ones."""
+"""The unlabelled mix of MCD: ID test and OOD images without their labels."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from utils.data.batches import Batch, TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.images import FileImages, ImageSet, TensorImages
 from utils.data.ood_sets import load_ood
@@ -108,47 +106,3 @@ def _digests(images: ImageSet) -> list[bytes]:
     if isinstance(images, FileImages):
         return [bytes.fromhex(file_sha256(path)) for path in images.paths]
     return [hashlib.sha256(image.numpy().data).digest() for batch in images.batches(512, "cpu") for image in batch]
-
-
-@dataclass(frozen=True)
-class PairedBatch(Batch):
-    """A labelled batch, with the images (U, 3, S, S) of an unlabelled one and their number over all processes."""
-
-    unlabelled: Tensor
-    unlabelled_size: int
-
-
-class PairedBatches:
-    """Labelled batches, each with an unlabelled one: an epoch is a pass over the labelled images.
-
-    The unlabelled images are passed over again and again in a new order each time, whatever the epoch. Their batches
-    are whole ones: what is left over at the end of a pass waits for another. Which two batches meet depends on the
-    number of the step alone, so an epoch can be entered at any batch.
-
-    Args:
-        labelled, unlabelled: of one batch size.
-    """
-
-    def __init__(self, labelled: TrainBatches, unlabelled: TrainBatches) -> None:
-        self.labelled, self.unlabelled = labelled, unlabelled
-        self._in_pass = max(1, unlabelled.count // unlabelled.batch_size)
-
-    def __len__(self) -> int:
-        """Steps of an epoch."""
-        return len(self.labelled)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[PairedBatch]:
-        """The pairs of an epoch from number `start` on, the same ones as when the epoch is run from its beginning."""
-        others = self._others(epoch * len(self) + start)
-        for batch in self.labelled.epoch(epoch, start):
-            other = next(others)
-            yield PairedBatch(**vars(batch), unlabelled=other.images, unlabelled_size=other.size)
-
-    def _others(self, step: int) -> Iterator[Batch]:
-        """The unlabelled batches from a step of the training on, without end."""
-        number, start = divmod(step, self._in_pass)
-        while True:
-            batches = self.unlabelled.epoch(number, start)
-            for _ in range(start, self._in_pass):
-                yield next(batches)
-            number, start = number + 1, 0

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from utils.data.order import batch_sizes
+
 EPOCHS = 100
 BATCH_SIZE = 512
 LEARNING_RATE = 5.0
@@ -19,16 +21,18 @@ Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
 
 def cached_batches(features: Tensor, labels: Tensor, *, seed: int, batch_size: int = BATCH_SIZE) -> Batches:
-    """Batches of features that are there, in a new order every epoch; the last one may be smaller.
+    """Batches of features that are there, in a new order every epoch; a rest is a batch, unless it is one image.
 
     Args:
         features: (N, D) penultimate features of ID train, as the encoder gives them.    labels: (N,), same device.
     """
 
+    sizes = batch_sizes(len(features), batch_size)
+
     def epoch(number: int) -> Iterable[tuple[Tensor, Tensor]]:
         # Drawn on the CPU, so that every device sees the same order.
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed * EPOCHS + number))
-        for rows in order.to(features.device).split(batch_size):
+        for rows in order.to(features.device).split(sizes):
             yield features[rows], labels[rows]
 
     return epoch

@@ -1,8 +1,10 @@
 """One process or many (torchrun): every function is a no-op on one process."""
 
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,6 +36,21 @@ def stop() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def processes(device: torch.device, *, deterministic: bool = False) -> Iterator[torch.device]:
+    """Context of everything that trains: this process among those of torchrun, on the device that it gives."""
+    device = start(device)
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+    else:
+        torch.backends.cudnn.benchmark = True
+    try:
+        yield device
+    finally:
+        stop()
 
 
 def world_size() -> int:
@@ -106,16 +123,23 @@ def gather_rows(local: Tensor, global_rows: int, views: int = 1) -> Tensor:
     return torch.cat(parts, 1).reshape(views * global_rows, *local.shape[1:])
 
 
-def wrap(model: nn.Module, device: torch.device, *, sync_bn: bool) -> nn.Module:
-    """`model` itself on one process; on many in DistributedDataParallel, on request with SyncBatchNorm.
+def refuse(message: str) -> NoReturn:
+    """End all processes, which find the same fault alike, with one message: a UserError on the main one."""
+    raise UserError(message) if is_main() else SystemExit(1)
 
-    Raises:
-        UserError: SyncBatchNorm on CPUs, which PyTorch does not have.
-    """
+
+def check_sync_bn(device: torch.device, sync_bn: bool) -> None:
+    """Refuse SyncBatchNorm on CPUs, which PyTorch does not have; say where it has nothing to do."""
+    if sync_bn and device.type != "cuda":
+        refuse("--sync-bn works on GPUs only; leave it out on the CPU, where each process has its own statistics")
+    if sync_bn and world_size() == 1:
+        print("note: --sync-bn has nothing to do in one process: its statistics are the batch's", file=sys.stderr)
+
+
+def wrap(model: nn.Module, *, sync_bn: bool) -> nn.Module:
+    """`model` itself on one process; on many in DistributedDataParallel, on request with SyncBatchNorm (GPUs only)."""
     if world_size() == 1:
         return model
-    if sync_bn and device.type != "cuda":
-        raise UserError("--sync-bn works on GPUs only; leave it out on the CPU")
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    return nn.parallel.DistributedDataParallel(model)

@@ -1,9 +1,6 @@
 """SIGTERM and Ctrl-C: finish the step, save, and leave with the status that the shell expects."""
 
-import os
-import shlex
 import signal
-import sys
 import threading
 from types import FrameType
 
@@ -31,19 +28,3 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
         signal.signal(number, signal.SIG_DFL)
-
-
-def command_to_go_on() -> str:
-    """The shell command that started this process, for any folder, with --resume left to its default."""
-    arguments = iter(sys.argv)
-    kept = []
-    for argument in arguments:
-        if argument == "--resume":
-            next(arguments, None)
-        elif not argument.startswith("--resume="):
-            kept.append(argument)
-    launcher = [sys.executable]
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        processes = f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"
-        launcher += ["-m", "torch.distributed.run", "--standalone", processes]
-    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([*launcher, *kept])}"

@@ -7,7 +7,7 @@ from typing import Any
 # Arguments that may differ between the two halves of a run: where it runs, what it shows, how often it saves.
 FREE_ARGUMENTS = frozenset(
     "device gpu workers amp channels_last compile deterministic sync_bn id_loc ood_loc download stage "
-    "print_freq save_every save_epoch eval_freq resume checkpoints name command".split()
+    "print_freq save_every save_epoch eval_freq resume checkpoints name command init_from".split()
 )
 
 

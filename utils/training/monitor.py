@@ -1,50 +1,76 @@
-"""Watches the projection head during a CIDER training: geometry in degrees, and two known ways to fail."""
+"""What a training watches beside its losses: the projection head of CIDER, the covariance of VOS."""
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from utils.evaluation.collapse import ways_out
+from utils.prototypes import EMAPrototypes, LearnablePrototypes
 
 COLLAPSED = 0.99  # mean cosine between the embeddings of a batch; fresh networks have 0.92 to 0.96
 SHARED = 0.9  # cosine between two prototypes above which their classes share one place
 NAMED_PAIRS = 3
 
 
-class HeadMonitor:
-    """Turns the means of a log interval into head/compactness, head/dispersion and head/closest-pair; warns once each.
+class Monitor:
+    """Watches nothing; what other monitors have in common. Each warning is given once."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def describe(self, means: dict[str, float], epoch: float) -> dict[str, float]:
+        """Log entries for the means of an interval, which ends when `epoch` epochs are done, a fraction among them."""
+        return means
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """Further figures for the line at the end of an epoch; on the main process only."""
+        return {}
+
+    def amend(self, content: dict[str, Any]) -> dict[str, Any]:
+        """The last word on what a checkpoint holds."""
+        return content
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            print(f"warning: {message}", file=sys.stderr)
+
+
+class HeadMonitor(Monitor):
+    """Turns the means of a log interval into head/compactness, head/dispersion and head/closest-pair in degrees.
+
+    Warns of two known ways to fail: a head that maps everything to one point, and classes that share a prototype.
 
     Args:
-        prototypes: gives the (C, D) unit prototypes of the moment, C >= 2; None for a loss without prototypes.
-        class_names: of the C classes, for the warning.
-        warmup_steps: classes still lie close together before this step, so the pair warning waits for it.
+        prototypes: of the C >= 2 classes; None for a loss without any.
+        class_names: of these classes, for the warning.
+        warmup_epochs: classes still lie close together in these, so the warning of pairs waits for their end.
         trained_with: the arguments of the run; what they have already is not advised.
     """
 
     def __init__(
         self,
-        prototypes: Callable[[], Tensor] | None = None,
+        prototypes: EMAPrototypes | LearnablePrototypes | None = None,
         class_names: Sequence[str] = (),
-        warmup_steps: int = 0,
+        warmup_epochs: int = 0,
         trained_with: Mapping[str, Any] | None = None,
     ):
+        super().__init__()
         self._prototypes = prototypes
         self._class_names = class_names
-        self._warmup_steps = warmup_steps
+        self._warmup_epochs = warmup_epochs
         self._advice = f"Try {', or '.join(ways_out(trained_with or {}))}."
-        self._warned: set[str] = set()
 
-    def __call__(self, means: dict[str, float], step: int) -> dict[str, float]:
-        """Log entries for the means up to `step`; `cosine/...` entries are inputs to the geometry and are replaced."""
+    def describe(self, means: dict[str, float], epoch: float) -> dict[str, float]:
+        """Log entries; `cosine/...` entries are inputs to the geometry and are replaced."""
         line = {name: value for name, value in means.items() if not name.startswith("cosine/")}
         if "cosine/own-prototype" in means:
             line["head/compactness"] = _degrees(means["cosine/own-prototype"])
         if self._prototypes is not None:
-            line |= self._prototype_geometry(step)
+            line |= self._prototype_geometry(epoch)
         if means.get("cosine/pairs", 0.0) > COLLAPSED:
             self._warn(
                 "collapse",
@@ -53,9 +79,9 @@ class HeadMonitor:
             )
         return line
 
-    def _prototype_geometry(self, step: int) -> dict[str, float]:
+    def _prototype_geometry(self, epoch: float) -> dict[str, float]:
         with torch.no_grad():
-            prototypes = self._prototypes().double()
+            prototypes = self._prototypes.unit().double()
             first, second = torch.triu_indices(len(prototypes), len(prototypes), 1, device=prototypes.device)
             cosines = (prototypes @ prototypes.T)[first, second]
             highest = cosines.topk(min(NAMED_PAIRS, len(cosines)))
@@ -66,7 +92,7 @@ class HeadMonitor:
             for (a, b), value in zip(pairs, values, strict=True)
             if value > SHARED
         ]
-        if shared and step > self._warmup_steps:
+        if shared and epoch > self._warmup_epochs:
             self._warn(
                 "shared",
                 f"classes share one prototype: {', '.join(shared)}. Such pairs tend to stay together and cost AUROC. "
@@ -74,10 +100,19 @@ class HeadMonitor:
             )
         return {"head/dispersion": _degrees(cosines.mean().item()), "head/closest-pair": values[0]}
 
-    def _warn(self, kind: str, message: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            print(f"warning: {message}", file=sys.stderr)
+
+class JitterMonitor(Monitor):
+    """Says where the covariance of VOS had to be helped, which the log has in full."""
+
+    def describe(self, means: dict[str, float], epoch: float) -> dict[str, float]:
+        """The log entries, as they are."""
+        if means["outliers/jitter"] > 0:
+            self._warn(
+                "jitter",
+                f"the covariance of the features is singular; up to epoch {math.ceil(epoch)} a mean of "
+                f"{means['outliers/jitter']:.2g} was added to its diagonal. A smaller --feat_dim avoids it.",
+            )
+        return means
 
 
 def _degrees(cosine: float) -> float:

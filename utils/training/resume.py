@@ -1,24 +1,30 @@
-"""Which saved state a run goes on from, and whether that state is of the same run."""
+"""Which saved state a run goes on from, whether that state is of the same run, and how it is put back."""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from utils import checkpoint
 from utils.errors import UserError, one_line
+from utils.training.meter import LossMeter
+from utils.training.random_state import set_random_state
 from utils.training.run_folder import RunFolder
 
-STATE_ENTRIES = frozenset("epoch batch finished args modules optimizer scaler random meter logs".split())
+STATE_ENTRIES = frozenset("method epoch batch finished args modules optimizer scaler random meter logs".split())
 
 
-def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any], method: str) -> dict[str, Any] | None:
     """The state to go on from, or None for a new run.
 
     Args:
         resume: "auto" takes the folder's last.pt, or previous.pt where that is damaged; "none" begins anew; anything
             else is the path of a state, which must exist.
         key_arguments: those that make this run what it is; the saved ones must be the same.
+        method: name of the method; a state of another one is refused.
     Raises:
         UserError: missing or damaged state, or a state of another run (the differences are listed).
     """
@@ -27,6 +33,10 @@ def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]
     state = _auto_state(folder) if resume == "auto" else _load(Path(resume))
     if state is None:
         return None
+    path = folder.last if resume == "auto" else Path(resume)
+    if state.get("method", method) != method:  # an older version did not save it
+        theirs = one_line(state["method"])
+        raise UserError(f"{path} is the state of a run of the method {theirs}, and this one is of {method}")
     saved = state["args"]
     differences = [
         f"--{name.replace('_', '-')}: {saved.get(name)} in the saved state, {value} now"
@@ -37,15 +47,24 @@ def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]
     if differences:
         listed = "\n    ".join(differences)
         raise UserError(
-            f"{folder.last if resume == 'auto' else resume} is the state of a run with other arguments.\n    {listed}\n"
+            f"{path} is the state of a run with other arguments.\n    {listed}\n"
             "  go on with : the same arguments, another --name or --trial, or --resume none to overwrite it"
+            f"{_how_to_train_on(path.parent)}"
         )
     return state
 
 
+def _how_to_train_on(folder: Path) -> str:
+    """A further line where there are weights from which a run with other settings, such as more epochs, may start."""
+    found = sorted(folder.glob("checkpoint_*.pth.tar"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        return ""
+    return f"\n  or start a new run with --init-from {found[-1]}: from its weights, with a schedule of its own"
+
+
 def _load(path: Path) -> dict[str, Any]:
     state = checkpoint.load(path, checksum_required=True)
-    if not STATE_ENTRIES <= state.keys():
+    if not STATE_ENTRIES - {"method"} <= state.keys():
         raise UserError(f"{path} is not a state to go on from; --resume takes the last.pt of a run folder")
     try:
         _check_values(state)
@@ -84,3 +103,53 @@ def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
     if damaged:
         raise UserError("\n".join([*damaged, "  go on with : --resume none, which begins anew"]))
     return None
+
+
+def restore(
+    state: Mapping[str, Any],
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    meter: LossMeter,
+    device: torch.device,
+) -> tuple[int, int]:
+    """Put a saved state back, the states of all generators of random numbers among it.
+
+    Returns:
+        epoch and batch that come next.
+    Raises:
+        UserError: the state is of another network.
+    """
+    try:
+        for name, module in modules.items():
+            _load_module(module, state["modules"][name])
+        _load_optimizer(optimizer, state["optimizer"])
+        if state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"], device)
+        meter.load_state_dict(state["meter"])
+        return int(state["epoch"]), int(state["batch"])
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"the saved state does not fit this run: {one_line(error)}\n  begin anew : --resume none"
+        ) from error
+
+
+def _load_module(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """`load_state_dict`, which takes tensors of any kind for each other, and a ValueError where one is of another."""
+    for name, own in module.state_dict().items():
+        if name in state and (state[name].dtype, state[name].layout) != (own.dtype, own.layout):
+            raise ValueError(f"{name} is {state[name].layout} of {state[name].dtype}")
+    module.load_state_dict(state)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`load_state_dict`, which takes anything for a number or a tensor, and a ValueError where one is none."""
+    optimizer.load_state_dict(state)
+    for name, own in optimizer.defaults.items():
+        if isinstance(own, float) and not all(isinstance(group[name], int | float) for group in optimizer.param_groups):
+            raise ValueError(f"the {name} of its optimizer is not a number")
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if value is not None and getattr(value, "shape", None) != parameter.shape:
+                raise ValueError(f"the {name} of its optimizer is not a tensor like its weights")

@@ -6,21 +6,20 @@ import fcntl
 import io
 import json
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-import torchvision
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import atomic_write
+from utils.training.board import Board
 
 # Fields of a log line that differ between two runs with the same arguments.
 TIME_FIELDS = ("images_per_second", "eta_seconds", "memory_gb")
@@ -40,7 +39,7 @@ class RunFolder:
         self._log = path / "log.jsonl"
         self._summary = path / "summary.csv"
         self._lock: IO | None = None
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
 
     def checkpoint(self, epoch: int) -> Path:
         """Path of the official-format checkpoint of `epoch`."""
@@ -87,7 +86,7 @@ class RunFolder:
             for file in (self._log, self._summary):
                 with atomic_write(file) as stream:
                     stream.write((logs or {}).get(file.name, "").encode())
-            self._board = SummaryWriter(str(self.path / "tb"), purge_step=step + 1)
+            self._board = Board(self.path / "tb", purge_step=step + 1)
 
     def logs(self) -> dict[str, str]:
         """The logs so far, to be saved with the state of the training."""
@@ -100,9 +99,8 @@ class RunFolder:
                 stream.write(json.dumps(line) + "\n")
             if end_of_epoch:
                 self._add_summary_row(line)
-            for name, value in line.items():
-                if name not in ("epoch", "batch", "step") and value is not None:
-                    self._board.add_scalar(name, value, line["step"])
+            curves = {name: value for name, value in line.items() if value is not None}
+            self._board.add({name: curves[name] for name in curves.keys() - {"epoch", "batch", "step"}}, line["step"])
         tqdm.write(console_line(line, epochs, batches), file=sys.stdout)
         sys.stdout.flush()
 
@@ -159,7 +157,7 @@ def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device, git revision and command line of this process."""
+    """Versions, device and git revision of this process."""
     git = subprocess.run(
         ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"],
         capture_output=True,
@@ -167,11 +165,10 @@ def environment() -> dict[str, Any]:
         check=False,
     )
     return {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "git": git.stdout.strip() or None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": metadata.version("torchvision"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cpu": platform.processor() or platform.machine(),
         "cpu_threads": torch.get_num_threads(),

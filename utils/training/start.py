@@ -1,0 +1,56 @@
+"""The weights that a training starts from: drawn, torchvision's from a file, or those of a checkpoint."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models.resnet import load_torchvision_weights
+from utils.checkpoint import load_checkpoint
+from utils.errors import UserError
+from utils.training import distributed
+
+
+def start_network(make: Callable[[], nn.Module], *, weights: Path | None = None, init_from: Path | None = None):
+    """The network that `make` gives, with the weights that a training starts from.
+
+    Args:
+        weights: file with torchvision's weights for its encoder.    init_from: checkpoint whose weights are taken over.
+    Raises:
+        UserError: settings that do not fit together, a file that is missing, damaged or of another network.
+    """
+    try:
+        model = make()
+        if weights:
+            load_torchvision_weights(model.encoder, weights)
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+    if init_from:
+        take_over(model, init_from)
+    return model
+
+
+def take_over(model: nn.Module, path: Path) -> None:
+    """Copy the weights of a checkpoint into a network; parts beside the encoder that do not fit stay as they are.
+
+    Raises:
+        UserError: missing or damaged file, or one with another encoder.
+    """
+    found = load_checkpoint(path)
+    there, own = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (found.model, model))
+    fitting = {name for name in own.keys() & there.keys() if own[name].shape == there[name].shape}
+    wrong = sorted(name for name in (own.keys() | there.keys()) - fitting if name.startswith("encoder."))
+    if wrong:
+        raise UserError(
+            f"--init-from {path} has another encoder than this run: {found.model.config['arch']}, and "
+            f"{len(wrong)} names or shapes differ, first {wrong[0]}"
+        )
+    with torch.no_grad():
+        for name in fitting:
+            own[name].copy_(there[name])
+    fresh = sorted({name.split(".")[0] for name in own.keys() - fitting})
+    if distributed.is_main():
+        kept = f"; {', '.join(fresh)} did not fit and starts anew" if fresh else ""
+        print(f"note: starts from the weights of {path} (epoch {found.epoch}){kept}", file=sys.stderr)

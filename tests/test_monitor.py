@@ -87,16 +87,16 @@ def test_a_shared_prototype_is_named_after_the_warm_up(capsys):
 
 
 def test_every_pair_above_the_limit_is_named_closest_first(capsys):
-    HeadMonitor(lambda: turned(0, 90, 10, 94), NAMES)({}, 1)
+    HeadMonitor(at(turned(0, 90, 10, 94)), NAMES).describe({}, 1)
     warned = capsys.readouterr().err
     assert "dog and truck (cosine 0.998), cat and ship (cosine 0.985)." in warned
 
 
 @pytest.mark.parametrize("degrees, warns", [(25, True), (26, False)])
 def test_the_limit_is_a_cosine_of_nine_tenths(capsys, degrees, warns):
-    HeadMonitor(lambda: turned(0, degrees, 180), NAMES)({}, 1)
+    HeadMonitor(at(turned(0, degrees, 180)), NAMES).describe({}, 1)
     assert bool(capsys.readouterr().err) == warns
 
 
 def test_no_prototypes_no_geometry():
-    assert HeadMonitor()({"loss": 2.0, "cosine/pairs": 0.1}, 5) == {"loss": 2.0}
+    assert HeadMonitor().describe({"loss": 2.0, "cosine/pairs": 0.1}, 5) == {"loss": 2.0}

@@ -90,7 +90,7 @@ def three_steps(kind, path):
     )
     method = "cider" if kind == "learnable" else kind
     folder = path / f"folder{distributed.world_size()}"
-    run = Run(folder, settings, torch.device("cpu"), method=method, data=load_id("digits"), record={})
+    run = Run(folder, settings, torch.device("cpu"), method=method, data=load_id("digits"), record={}, key={})
     run.train(recipe, Shares(1 if kind == "ce" else 2))
     state = {
         f"{key}/{name}": value for key, module in recipe.modules.items() for name, value in module.state_dict().items()

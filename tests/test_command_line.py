@@ -97,7 +97,7 @@ def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none
     assert {"checkpoints", "save_every", "resume", "workers"}.isdisjoint(saved)
     assert (saved["amp"], saved["id_loc"]) == ("bf16", "mine")  # evaluations look for the images there
     assert saved["name"] == given.name and saved["command"] == given.command
-    free = "amp channels_last device gpu compile deterministic sync_bn id_loc name command"
+    free = "amp channels_last device gpu compile deterministic sync_bn id_loc init_from name command"
     assert saved.keys() - key_arguments(given).keys() == {*free.split()}
     assert json.loads(json.dumps(saved)) == saved
 

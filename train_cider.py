@@ -8,19 +8,22 @@ Settings that are not given are the paper's for that ID set. Everything goes int
 same command again goes on where the run was interrupted.
 """
 
+from utils.cli.cider import parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 import argparse
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from models.cider import CIDERNet
-from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, settle_batches
-from utils.cli.settings import cider_settings
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
@@ -33,84 +36,6 @@ from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
 from utils.training.start import start_network
 
 Prototypes = EMAPrototypes | LearnablePrototypes
-
-
-def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
-    """The command line (by default this process's), completed by the paper's settings, checked without any data."""
-    parser = options.OptionParser(description=__doc__)
-    train_options.add_data_options(parser)
-    group = parser.add_argument_group("method")
-    group.add_argument(
-        "--loss",
-        choices=("cider", "supcon", "ce"),
-        default="cider",
-        help="cider; supcon, for the KNN+ and SSD+ of the tables; ce, cross-entropy (default: cider)",
-    )
-    group.add_argument(
-        "--w",
-        type=options.non_negative_float,
-        help="weight of the compactness loss. The paper uses 2 on CIFAR-10, 1 on CIFAR-100",
-    )
-    group.add_argument(
-        "--proto_m",
-        type=options.fraction,
-        help="alpha, what a sample leaves of a prototype. 0.95 on CIFAR-10; 0.5 with 100 classes, each seen rarely",
-    )
-    group.add_argument(
-        "--temp",
-        type=options.positive_float,
-        default=0.1,
-        help="temperature T of the losses. As in the official code the compactness loss is scaled by T/0.07 and the "
-        "dispersion loss by T/0.1 (default: 0.1)",
-    )
-    group.add_argument(
-        "--no-dispersion",
-        action="store_true",
-        help="train with w * L_comp alone, the paper's ablation: nothing but chance then keeps prototypes apart",
-    )
-    group.add_argument(
-        "--prototypes",
-        choices=("ema", "learnable"),
-        default="ema",
-        help="ema: moving average of the embeddings (the paper). learnable: plain parameters, the paper's ablation",
-    )
-    group.add_argument(
-        "--prototype-init",
-        choices=("class-means", "simplex"),
-        help="class-means: of the ID training set (the paper). simplex: as far apart as can be, at random; in short "
-        "runs this keeps classes from sharing a prototype (default: class-means; simplex for digits and folder)",
-    )
-    network = train_options.add_network_options(parser)
-    network.add_argument(
-        "--head", choices=("mlp", "linear"), default="mlp", help="projection head (default: mlp, as in the paper)"
-    )
-    network.add_argument(
-        "--feat_dim",
-        type=options.positive_int,
-        default=128,
-        help="dimension of the embedding in which the losses live (default: 128)",
-    )
-    train_options.add_optimisation_options(parser)
-    train_options.add_run_options(parser)
-    train_options.add_speed_options(parser)
-    parser.refuse("--start-epoch", "--resume auto, the default, finds the epoch by itself")
-    parser.refuse("--normalize", "embeddings are always normalised, as in the paper")
-    parser.refuse(
-        "--subset", "every set is evaluated as METHODS in the README says; for a short training use --limit-train"
-    )
-    args = parser.parse_args(command_line)
-    if args.init_from and args.prototype_init is None:
-        args.prototype_init = "class-means"  # which trained embeddings have, and no simplex
-    settings = train_options.complete(parser, args, cider_settings(args.in_dataset, args.loss))
-    train_options.check_training(parser, args)
-    if args.no_dispersion and args.loss != "cider":
-        parser.error(f"--no-dispersion is about the two terms of --loss cider, not about {args.loss}")
-    if args.loss == "supcon" and args.batch_size == 1:
-        parser.error("--loss supcon compares images of a batch with each other: --batch-size 1 has none to compare")
-    if args.proto_m == 1:
-        parser.error("--proto_m 1 would never move a prototype; the paper uses 0.5 to 0.99")
-    train_options.name_run(parser, args, settings, args.loss)
-    return args, choose_device(args)
 
 
 def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:
@@ -216,7 +141,8 @@ def make_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
 
 def main() -> None:
     """Train, unless that is done."""
-    args, device = parse_arguments()
+    args = parse_arguments(description=__doc__)
+    device = choose_device(args)
     with processes(device, deterministic=args.deterministic) as device:
         data = load_data(args)
         settle_batches(args, "cider", data)

@@ -11,6 +11,12 @@ stage has a run folder in checkpoints/<ID set>/ and goes on where it was interru
 transductive: the unlabelled images are the very ones that are scored. Its numbers are marked so in every table.
 """
 
+from utils.cli.mcd import parse_arguments
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 import argparse
 import hashlib
 import json
@@ -23,11 +29,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import ARCHS
 from models.mcd import MCDNet
 from utils.checkpoint import load_checkpoint
-from utils.cli import mcd as mcd_options
 from utils.cli import train as train_options
+from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, run_path, settle_batches
 from utils.data import splits
 from utils.data.augment import PaddedCrop, Plain
@@ -171,7 +176,8 @@ def announce(mix: Mix, batch_size: int) -> None:
 
 def main() -> None:
     """Pre-train, or find that done; then fine-tune."""
-    args, first, device = mcd_options.parse_arguments(__doc__, ARCHS)
+    args, first = parse_arguments(__doc__)
+    device = choose_device(args)
     with processes(device, deterministic=args.deterministic) as device:
         data = load_data(args)
         if args.stage != "finetune":

@@ -10,21 +10,23 @@ network learns to give them a low score. Everything goes into checkpoints/<ID se
 goes on where the run was interrupted.
 """
 
+from utils.cli.start import start
+from utils.cli.vos import parse_arguments
+
+if __name__ == "__main__":
+    start(parse_arguments, __doc__)
+
 import argparse
 import sys
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import nn
 
-from models.encoders import ARCHS
 from models.vos import VOSNet
-from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, settle_batches
-from utils.cli.settings import vos_settings
 from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
@@ -38,83 +40,6 @@ from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
 from utils.training.start import start_network
 
 LOWEST_RATE = 1e-6  # where the cosine of the official code ends
-
-
-def parse_arguments(command_line: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
-    """The command line (by default this process's), completed by the paper's settings, checked without any data."""
-    parser = options.OptionParser(description=__doc__)
-    train_options.add_data_options(parser)
-    group = parser.add_argument_group("method")
-    group.add_argument(
-        "--loss_weight",
-        type=options.non_negative_float,
-        default=0.1,
-        help="beta, weight of the uncertainty loss; 0 is the cross-entropy baseline (default: 0.1, as in the paper)",
-    )
-    group.add_argument(
-        "--start_epoch",
-        type=options.positive_int,
-        metavar="E",
-        help="epochs before the first virtual outlier, at least 1, which fills the queues (default: 40 %% of --epochs, "
-        "as in the paper)",
-    )
-    group.add_argument(
-        "--sample_number",
-        type=options.positive_int,
-        metavar="N",
-        help="features that the queue of a class keeps; a class with fewer images keeps as many as it has "
-        "(default: 1000, as in the paper)",
-    )
-    group.add_argument(
-        "--sample_from",
-        type=options.positive_int,
-        default=10_000,
-        metavar="N",
-        help="draws per class and step of which the least likely are kept; the cost does not depend on it "
-        "(default: 10000, as in the paper)",
-    )
-    group.add_argument(
-        "--select",
-        type=options.positive_int,
-        default=1,
-        metavar="N",
-        help="virtual outliers kept of them (default: 1, as in the paper)",
-    )
-    network = train_options.add_network_options(parser, ARCHS)
-    network.add_argument(
-        "--feat_dim",
-        type=int,
-        metavar="D",
-        help="bottleneck behind the encoder (batch norm, linear, ReLU) in which the outliers are drawn, 0 for none; 64 "
-        "worked where 512 did not (default: 0 on digits and CIFAR, as in the paper; else 64)",
-    )
-    network.add_argument(
-        "--droprate", type=options.fraction, help="dropout of the WRNs (default: 0.3, as in the paper)"
-    )
-    train_options.add_optimisation_options(parser)
-    train_options.add_run_options(parser)
-    train_options.add_speed_options(parser)
-    args = parser.parse_args(command_line)
-    settings = train_options.complete(parser, args, vos_settings(args.in_dataset, args.model))
-    if args.start_epoch is None:
-        args.start_epoch = settings["start_epoch"] = max(1, round(0.4 * args.epochs))
-    train_options.check_training(parser, args)
-    check_method(parser, args)
-    train_options.name_run(parser, args, settings, "vos" if args.loss_weight else "ce")
-    return args, choose_device(args)
-
-
-def check_method(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Settings with which VOS could not do anything."""
-    if args.loss_weight and args.start_epoch >= args.epochs:
-        parser.error(
-            f"--start_epoch {args.start_epoch} leaves none of --epochs {args.epochs} for virtual outliers; "
-            "--loss_weight 0 trains without any"
-        )
-    if args.feat_dim < 0:
-        parser.error(f"--feat_dim {args.feat_dim} is no dimension; 0 stands for no bottleneck")
-    if args.select > args.sample_from:
-        parser.error(f"--select {args.select} of --sample_from {args.sample_from} draws is not possible")
 
 
 def build_model(args: argparse.Namespace, num_classes: int) -> VOSNet:
@@ -214,7 +139,8 @@ def make_recipe(args: argparse.Namespace, data: IDData, device: torch.device) ->
 
 def main() -> None:
     """Train, unless that is done."""
-    args, device = parse_arguments()
+    args = parse_arguments(description=__doc__)
+    device = choose_device(args)
     with processes(device, deterministic=args.deterministic) as device:
         data = load_data(args)
         settle_batches(args, "vos", data)

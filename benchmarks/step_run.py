@@ -33,8 +33,8 @@ def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
     # Silent, for random images draw warnings that mean nothing here.
     silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
     with tempfile.TemporaryDirectory() as folder, silence[0], silence[1]:
-        args, device = train_cider.parse_arguments(
-            [
+        args = train_cider.parse_arguments(
+            command_line=[
                 *("--in-dataset", "CIFAR-10", "--epochs", "1", "--warmup", "none", "--prototype-init", "simplex"),
                 *("--eval-freq", "0", "--checkpoints", folder, "--name", "benchmark", "--device", str(device)),
                 *options,

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.archs import BOTTLENECK_ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS
 from models.encoders import build_encoder, full_precision
-from models.resnet import BOTTLENECK_ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS, IMAGENET_LAYER4
+from models.resnet import IMAGENET_LAYER4
 
 HEADS = ("mlp", "linear")
 

@@ -3,13 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from models.archs import ARCHS, BOTTLENECK_ARCHS, CIFAR_BLOCKS, DENSENETS, IMAGENET_ARCHS, WIDE_RESNETS
 from models.densenet import DenseNet
-from models.resnet import BOTTLENECK_ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS, CIFARResNet, imagenet_resnet
+from models.resnet import CIFARResNet, imagenet_resnet
 from models.wideresnet import WideResNet
-
-WIDE_RESNETS = {"wrn-40-2": (40, 2), "wrn-28-10": (28, 10)}
-DENSENETS = {"densenet-bc-100-12": (100, 12)}
-ARCHS = (*WIDE_RESNETS, *DENSENETS, *CIFAR_BLOCKS)
 
 
 def build_encoder(

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import ARCHS, build_encoder, full_precision
+from models.archs import ARCHS
+from models.encoders import build_encoder, full_precision
 
 
 class MCDNet(nn.Module):

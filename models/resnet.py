@@ -8,15 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CIFAR_BLOCKS = {
-    "resnet18": (2, 2, 2, 2),
-    "resnet34": (3, 4, 6, 3),
-    "resnet50": (3, 4, 6, 3),
-    "resnet101": (3, 4, 23, 3),
-}
-BOTTLENECK_ARCHS = ("resnet50", "resnet101")
-IMAGENET_ARCHS = ("resnet34", "resnet50")
-SMALLEST_WIDTH = 8
+from models.archs import BOTTLENECK_ARCHS, CIFAR_BLOCKS, SMALLEST_WIDTH
+
 IMAGENET_LAYER4 = 7  # position of layer4 among the children of torchvision's ResNet
 _IMAGENET_POSITION = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.encoders import ARCHS, WIDE_RESNETS, build_encoder, full_precision
-from models.resnet import CIFAR_BLOCKS, IMAGENET_LAYER4
+from models.archs import ARCHS, CIFAR_BLOCKS, WIDE_RESNETS
+from models.encoders import build_encoder, full_precision
+from models.resnet import IMAGENET_LAYER4
 
 PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
 

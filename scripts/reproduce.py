@@ -83,7 +83,8 @@ def plan(args: argparse.Namespace, passed_on: Sequence[str]) -> list[tuple[Step,
         label = f"{name} on {args.id}, seed {seed}"
         given = [*usual, *passed_on]
         step = make_step(label, script, given, scores, ood_sets=args.ood_sets, ood_loc=args.ood_loc)
-        papers, _ = importlib.import_module(script).parse_arguments(usual)
+        of_script = importlib.import_module(f"utils.cli.{script.removeprefix('train_')}")
+        papers = of_script.parse_arguments(command_line=usual)
         runs.append((step, key_arguments(papers) == key_arguments(step.args)))
     return runs
 

@@ -43,7 +43,7 @@ def ablation(monkeypatch, capsys):
 def trainings(out):
     """Arguments of the trainings that a dry run prints."""
     commands = [shlex.split(line) for line in re.findall(r"^    (python train_cider.py .*)", out, re.MULTILINE)]
-    return [vars(parse_arguments(command[2:])[0]) for command in commands]
+    return [vars(parse_arguments(command_line=command[2:])) for command in commands]
 
 
 def test_every_ablation_of_the_paper_is_there(ablation):

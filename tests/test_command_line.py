@@ -15,7 +15,6 @@ from models.cider import CIDERNet
 from tests.commands import REPOSITORY
 from utils.checkpoint import official_format, save
 from utils.cli import evaluate as eval_options
-from utils.cli import mcd as mcd_options
 from utils.cli.train import key_arguments, recorded
 from utils.files import typed
 from utils.results import rows
@@ -23,7 +22,7 @@ from utils.results import rows
 
 def parsed(monkeypatch, script, *options):
     monkeypatch.setattr(sys, "argv", [f"/somewhere/{script.__name__}.py", *options])
-    return script.parse_arguments()[0]
+    return script.parse_arguments()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ COMMANDS = sorted({command for row in rows.read() for command in row.command.spl
 PARSERS = {
     "train_cider.py": train_cider.parse_arguments,
     "train_vos.py": train_vos.parse_arguments,
-    "train_mcd.py": lambda: mcd_options.parse_arguments("", train_mcd.ARCHS),
+    "train_mcd.py": train_mcd.parse_arguments,
     "eval_cider.py": eval_options.parse_arguments,
     "scripts/demo.sh": train_cider.parse_arguments,  # which hands its options on
 }

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from models.archs import ARCHS
 from models.densenet import DenseNet
-from models.encoders import ARCHS, build_encoder
+from models.encoders import build_encoder
 from models.wideresnet import WideBlock, WideResNet
 from tests.golden_rules import GOLDEN, fill_by_rule
 

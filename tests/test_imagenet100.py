@@ -264,7 +264,7 @@ def test_classes_that_are_not_the_public_ones_are_noted(make, imagenet, tmp_path
 
 def rates(*command_line, batches=248):
     """Learning rates of every step of a command line: 126,689 images are 248 batches of 512."""
-    args, _ = parse_arguments(["--in-dataset", "ImageNet-100", "--device", "cpu", *command_line])
+    args = parse_arguments(command_line=["--in-dataset", "ImageNet-100", "--device", "cpu", *command_line])
     return args, [
         learning_rate(
             epoch, batch, batches, base_lr=args.learning_rate, epochs=args.epochs, cosine=args.cosine,

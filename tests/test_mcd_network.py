@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import mcd
-from models.encoders import ARCHS
+from models.archs import ARCHS
 from models.mcd import MCDNet
 from tests.golden_rules import GOLDEN, fill_by_rule
 from utils.checkpoint import load_checkpoint, official_format, save

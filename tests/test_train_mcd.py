@@ -276,7 +276,7 @@ def test_fewer_unlabelled_images_than_a_batch_are_said(whole) -> None:
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str):
     monkeypatch.setattr(sys, "argv", ["train_mcd.py", *arguments])
-    return mcd_options.parse_arguments("x", train_mcd.ARCHS)[:2]
+    return mcd_options.parse_arguments("x")
 
 
 def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,7 +207,7 @@ def test_a_singular_covariance_is_said_once(capsys: pytest.CaptureFixture) -> No
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str):
     monkeypatch.setattr(sys, "argv", ["train_vos.py", "--device", "cpu", *arguments])
-    return train_vos.parse_arguments()[0]
+    return train_vos.parse_arguments()
 
 
 def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:

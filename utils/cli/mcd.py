@@ -5,12 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from models.archs import ARCHS
 from utils.cli import options
 from utils.cli import train as train_options
 from utils.cli.command_line import command
-from utils.cli.device import choose_device
 from utils.cli.parser import Role
 from utils.cli.settings import mcd_settings
 from utils.data.ood_table import full_ood_name
@@ -23,22 +21,20 @@ OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 SCHEDULE = {"cosine": False, "lr_decay_epochs": None, "lr_decay_rate": 0.1, "warmup": "none", "warmup_epochs": 1}
 
 
-def parse_arguments(
-    description: str, models: Sequence[str]
-) -> tuple[argparse.Namespace, argparse.Namespace, torch.device]:
+def parse_arguments(description: str | None = None) -> tuple[argparse.Namespace, argparse.Namespace]:
     """The command line, completed by the paper's settings and checked as far as that needs no data.
 
     Returns:
-        the arguments of the fine-tuning, among them --stage; those of the pre-training; the device.
+        the arguments of the fine-tuning, among them --stage; those of the pre-training.
     """
-    parser = options.OptionParser(description=description)
+    parser = options.OptionParser(prog="train_mcd.py", description=description)
     train_options.add_data_options(parser)
     before = parser.options().keys()
     _add_mix_options(parser)
     _add_stage_options(parser)
     # What only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
     finetuning = {name for name in parser.options().keys() - before if not name.startswith("pretrain_")}
-    train_options.add_network_options(parser, models)
+    train_options.add_network_options(parser, ARCHS)
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
     train_options.add_speed_options(parser)
@@ -54,7 +50,7 @@ def parse_arguments(
     args.name = args.name or usual
     named_by = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
     args.command = command(parser, args, settings, first=named_by)
-    return args, first, choose_device(args)
+    return args, first
 
 
 def _of_pretraining(

@@ -10,7 +10,18 @@ from pathlib import Path
 from utils.files import REPOSITORY
 
 # What every script needs of requirements.txt, as it is imported.
-MODULES = ("torch", "torchvision", "numpy", "sklearn", "tqdm", "tensorboard", "matplotlib")
+MODULES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pooch",
+    "requests",
+    "sklearn",
+    "tqdm",
+    "tensorboard",
+    "matplotlib",
+)
 # Turns that a thread of GNU's OpenMP spins at a barrier before it sleeps. The usual 300,000 are milliseconds, in which
 # it keeps the others from their work where the cores are shared: benchmarks/README.md, "Beside other work".
 SPIN_COUNT = "1000"

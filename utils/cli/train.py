@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.resnet import CIFAR_BLOCKS, IMAGENET_ARCHS, SMALLEST_WIDTH
+from models.archs import CIFAR_BLOCKS, IMAGENET_ARCHS, SMALLEST_WIDTH
 from utils.cli.command_line import command
 from utils.cli.options import (
     add_device_options,

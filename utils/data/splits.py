@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utils.data.order import split_order
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, read_json
 
@@ -92,6 +91,8 @@ def split_set(images: int, mode: str, *, choice: int, seed: int, fingerprint: st
     Args:
         images: in the set.    choice: images that choose the epoch, at most images - 2.
     """
+    from utils.data.order import split_order  # loads PyTorch, which command lines do not wait for
+
     order = split_order(seed, images).tolist()
     rest = order[choice:]
     half = len(rest) // 2

@@ -86,11 +86,13 @@ def make_step(
         out: its folder below that of the run; "" for the usual one.
         args: checkpoints, in_dataset, name, epochs and device; None where the script itself is to read its options.
     """
+    from utils.cli.device import choose_device
     from utils.data.ood_sets import sets_there  # brings PyTorch along, which a --help need not wait for
 
     if args is None:
-        args, device = importlib.import_module(script).parse_arguments(list(options))
-        args.device = device
+        of_script = importlib.import_module(f"utils.cli.{script.removeprefix('train_')}")
+        args = of_script.parse_arguments(command_line=list(options))
+        args.device = choose_device(args)
     folder = args.checkpoints / args.in_dataset / args.name
     places = {"--ood-loc": ood_loc, "--scored": scored}
     evaluate = ["--score", *scores, *(["--ood-sets", *ood_sets] if ood_sets else [])]

@@ -9,9 +9,7 @@ from tests.commands import REPOSITORY
 # A part is a folder of utils, a file at its top, or models; parts of one line do not know each other.
 ORDER = (
     {"errors"},
-    {"files", "methods", "losses", "outliers", "prototypes_triton", "models"},
-    {"prototype_scan"},
-    {"prototypes"},
+    {"files", "methods", "losses", "outliers", "prototypes", "models"},
     {"data"},
     {"checkpoint", "prepare"},
     {"evaluation"},

@@ -11,8 +11,8 @@ import pytest
 CHECK = """
 import torch
 from torch.nn import functional as F
-from utils.prototype_scan import SteppedScan
-from utils.prototypes_triton import TritonScan
+from utils.prototypes.scan import SteppedScan
+from utils.prototypes.triton_scan import TritonScan
 
 torch.manual_seed(0)
 for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):

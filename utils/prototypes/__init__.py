@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.prototype_scan import scan_prototypes
+from utils.prototypes.scan import scan_prototypes
 
 
 class _Prototypes(nn.Module):

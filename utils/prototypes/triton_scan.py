@@ -1,4 +1,4 @@
-"""The scan of utils/prototype_scan.py as GPU kernels: one program per class walks through the rows of its class.
+"""The scan of utils/prototypes/scan.py as GPU kernels: one program per class walks through the rows of its class.
 
 Nothing is read on the host. Imported only for tensors on a GPU; with TRITON_INTERPRET=1 it runs on the CPU, for tests.
 """
@@ -50,7 +50,7 @@ def _backward_kernel(
 
 
 class TritonScan(torch.autograd.Function):
-    """Same arguments, result and gradient as `utils.prototype_scan.SteppedScan`, without a read on the host."""
+    """Same arguments, result and gradient as `utils.prototypes.scan.SteppedScan`, without a read on the host."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, prototypes: Tensor, labels: Tensor, momentum: float) -> Tensor:

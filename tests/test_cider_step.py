@@ -82,9 +82,9 @@ def test_loss_and_gradient_are_those_of_the_terms_that_count(batch, kind, with_d
 
 
 def test_the_switch_names_the_run_and_belongs_to_cider(capsys):
-    args, _ = parse_arguments(["--no-dispersion", "--device", "cpu"])
+    args = parse_arguments(command_line=["--no-dispersion", "--device", "cpu"])
     assert args.no_dispersion and "no-dispersion" in args.name
-    assert "no-dispersion" not in parse_arguments(["--device", "cpu"])[0].name
+    assert "no-dispersion" not in parse_arguments(command_line=["--device", "cpu"]).name
     with pytest.raises(SystemExit) as ended:
-        parse_arguments(["--no-dispersion", "--loss", "supcon", "--device", "cpu"])
+        parse_arguments(command_line=["--no-dispersion", "--loss", "supcon", "--device", "cpu"])
     assert ended.value.code == 2 and "not about supcon" in capsys.readouterr().err

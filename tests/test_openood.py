@@ -17,7 +17,8 @@ from utils.data.id_sets import IDData, load_id
 from utils.data.images import TensorImages
 from utils.data.ood_files import MissingSet
 from utils.data.ood_sets import load_ood
-from utils.data.openood import COUNTS, id_rows, load_openood, openood_count, tin_validation
+from utils.data.ood_table import OPENOOD_COUNTS
+from utils.data.openood import id_rows, load_openood, openood_count, tin_validation
 from utils.errors import UserError
 
 CIFARS = ("CIFAR-10", "CIFAR-100")
@@ -69,7 +70,7 @@ def test_the_lists_are_those_of_openood(name):
 
 
 def test_counts_of_other_sets_and_id_sets():
-    assert COUNTS["CIFAR-10"]["CIFAR-100"] == 9_000 and COUNTS["CIFAR-100"]["CIFAR-10"] == 10_000
+    assert OPENOOD_COUNTS["CIFAR-10"]["CIFAR-100"] == 9_000 and OPENOOD_COUNTS["CIFAR-100"]["CIFAR-10"] == 10_000
     assert (
         openood_count("LSUN", "CIFAR-10")
         is openood_count("TIN", "digits")
@@ -136,7 +137,7 @@ def test_places_are_the_images_of_the_list(tmp_path):
         found = load_openood("places365", id_data(name), tmp_path)
         assert (
             len(found) == 59 - len(left_out)
-            and f"(partial, {len(found)} of {COUNTS[name]['places365']:,})" in found.name
+            and f"(partial, {len(found)} of {OPENOOD_COUNTS[name]['places365']:,})" in found.name
         )
     (tmp_path / "places365/val_256").rename(tmp_path / "elsewhere")
     with pytest.raises(MissingSet, match="Places365-val not found"):  # the images of CIDER's table are others
@@ -214,7 +215,7 @@ def test_missing_sets_are_named(tmp_path, name):
 
 
 def test_a_whole_set_has_its_plain_name(tmp_path, monkeypatch):
-    monkeypatch.setitem(COUNTS, "CIFAR-10", {**COUNTS["CIFAR-10"], "MNIST": 8})
+    monkeypatch.setitem(OPENOOD_COUNTS, "CIFAR-10", {**OPENOOD_COUNTS["CIFAR-10"], "MNIST": 8})
     write_mnist(tmp_path / "MNIST/raw")
     found = load_openood("MNIST", id_data("CIFAR-10"), tmp_path)
     assert found.official_complete and found.name == "MNIST"

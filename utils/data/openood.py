@@ -21,18 +21,12 @@ from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, load_files
 from utils.data.images import ImageSet, TensorImages
 from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, first_loaded
-from utils.data.ood_table import OODSet, find_ood_set
+from utils.data.ood_table import OPENOOD_COUNTS, OODSet, find_ood_set
 from utils.data.resize import resized
 from utils.errors import UserError
 from utils.files import file_sha256
 
 LISTS = Path(__file__).with_name("openood_v15.json")
-_FAR = {"MNIST": 70_000, "SVHN": 26_032, "dtd": 5_640}
-# ID set -> OOD set -> images.
-COUNTS = {
-    "CIFAR-10": {"CIFAR-100": 9_000, "TIN": 7_793, **_FAR, "places365": 35_195},
-    "CIFAR-100": {"CIFAR-10": 10_000, "TIN": 6_526, **_FAR, "places365": 33_773},
-}
 TIN_VALIDATION_COUNTS = {"CIFAR-10": 1_000, "CIFAR-100": 972}
 _TIN_NUMBERS, _PLACES_NUMBERS = range(10_000), range(1, 36_501)
 _TIN_FILE, _PLACES_FILE = re.compile(r"val_(\d+)\.\w+"), re.compile(r"Places365_val_(\d{8})\.\w+")
@@ -52,7 +46,7 @@ class IDRows:
 
 def openood_count(name: str, id_name: str) -> int | None:
     """Images of a whole OOD set of the benchmark; None where it has no such set for this ID set."""
-    return COUNTS.get(id_name, {}).get(name)
+    return OPENOOD_COUNTS.get(id_name, {}).get(name)
 
 
 def id_rows(id_data: IDData) -> IDRows:
@@ -69,7 +63,7 @@ def load_openood(name: str, id_data: IDData, root: str | Path | None = None) -> 
     """One OOD set of the benchmark: all of it, at the size of the ID set (Resize + CenterCrop, bilinear).
 
     Args:
-        name: as in COUNTS, in any usual spelling; places365 are the validation images of Places365.
+        name: as in OPENOOD_COUNTS, in any usual spelling; places365 are the validation images of Places365.
         root: folder that holds the OOD sets; None for the default place.
     Returns:
         the images; official_complete says whether all are there, and the name how many if not.
@@ -81,7 +75,7 @@ def load_openood(name: str, id_data: IDData, root: str | Path | None = None) -> 
     row = find_ood_set(name)
     count = openood_count(row.name if row else name, id_data.name)
     if count is None:
-        known = ", ".join(COUNTS[id_data.name])
+        known = ", ".join(OPENOOD_COUNTS[id_data.name])
         raise UserError(f"OpenOOD has no OOD set {name} for {id_data.name}\n  known      : {known}")
     root = id_set(id_data.name).ood_folder if root is None else Path(root)
     if row.name == "TIN":
@@ -117,8 +111,8 @@ def _all_lists() -> dict[str, Any]:
 
 
 def _lists(id_name: str) -> dict[str, Any]:
-    if id_name not in COUNTS:
-        raise UserError(f"OpenOOD v1.5 is here for {' and '.join(COUNTS)}, not for {id_name}")
+    if id_name not in OPENOOD_COUNTS:
+        raise UserError(f"OpenOOD v1.5 is here for {' and '.join(OPENOOD_COUNTS)}, not for {id_name}")
     return _all_lists()[id_name]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from utils.data.id_records import ID_SETS
-from utils.data.ood_table import find_ood_set
+from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
 
 CIFARS = ("CIFAR-10", "CIFAR-100")
 
@@ -46,7 +46,6 @@ class Benchmark:
 
 _ODIN = ("TinyImageNet_crop", "TinyImageNet_resize", "LSUN", "LSUN_resize", "iSUN")
 _FAR = ("MNIST", "SVHN", "dtd", "places365")
-_FAR_COUNTS = {"MNIST": 70_000, "SVHN": 26_032, "dtd": 5_640}
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
@@ -64,10 +63,7 @@ BENCHMARKS = {
                 "CIFAR-10": {"near": ("CIFAR-100", "TIN"), "far": _FAR},
                 "CIFAR-100": {"near": ("CIFAR-10", "TIN"), "far": _FAR},
             },
-            counts={
-                "CIFAR-10": {"CIFAR-100": 9_000, "TIN": 7_793, "places365": 35_195, **_FAR_COUNTS},
-                "CIFAR-100": {"CIFAR-10": 10_000, "TIN": 6_526, "places365": 33_773, **_FAR_COUNTS},
-            },
+            counts=OPENOOD_COUNTS,
         ),
         Benchmark(
             "odin", label="ODIN's OOD sets", positive="ID", groups={id_name: {"mean": _ODIN} for id_name in CIFARS}

@@ -79,9 +79,10 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _portable(value: Any) -> str:
-    if isinstance(value, Path) and value.absolute().is_relative_to(REPOSITORY):
-        return value.absolute().relative_to(REPOSITORY).as_posix()
-    return str(value)
+    if not isinstance(value, Path):
+        return str(value)
+    place = value.absolute()
+    return str(place.relative_to(REPOSITORY) if place.is_relative_to(REPOSITORY) else place)
 
 
 def run_name(parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], method: str) -> str:

@@ -11,6 +11,7 @@ from utils.checkpoint import Checkpoint
 from utils.data.class_order import in_order_of
 from utils.data.id_sets import IDData, load_id
 from utils.errors import UserError
+from utils.files import REPOSITORY
 
 _DRIVE = "https://drive.google.com/drive/folders/"
 # The checkpoints of the CIDER authors, by the names of the runs in their README: ID set, file, address.
@@ -109,8 +110,8 @@ def load_id_data(
         )
     # Which part of a set was trained on is known for that set only.
     said: Mapping[str, Any] = checkpoint.args if name == trained_on else {}
-    if root is None and said.get("id_loc") and Path(said["id_loc"]).exists():
-        root = Path(said["id_loc"])
+    if root is None and said.get("id_loc") and (REPOSITORY / said["id_loc"]).exists():
+        root = REPOSITORY / said["id_loc"]
     wanted = trained_format(checkpoint)
     data = load_id(
         name,

@@ -31,20 +31,28 @@ from utils.cli.device import choose_device
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
-from utils.data.ood_sets import load_ood
+from utils.data.ood_sets import MissingSet, load_ood
 from utils.detection.fit import keep_reference
 from utils.errors import UserError, note, run_script
 from utils.evaluation import report, tables
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.collapse import collapse, collapse_warning
-from utils.evaluation.evaluation import ID_TEST, Evaluation, Space, evaluate, normalised_space, unit_penultimate
+from utils.evaluation.evaluation import (
+    ID_TEST,
+    WHOLE_ID_TEST,
+    Evaluation,
+    Space,
+    evaluate,
+    normalised_space,
+    unit_penultimate,
+)
 from utils.evaluation.facts import about, plain_settings
 from utils.evaluation.features import AMP_TYPES, Features, extract
 from utils.evaluation.folder import evaluation_folder
 from utils.evaluation.inputs import find_checkpoint, load_id_data
 from utils.evaluation.method_tables import NOISE, chosen_k_line, make_tables, size_notes, sweep_tables
 from utils.evaluation.neighbours import choose_k
-from utils.evaluation.ood import OODSets, load_ood_sets
+from utils.evaluation.ood import OODSets, lists_of, load_ood_sets
 from utils.evaluation.probe import augmented_batches, probe_accuracy
 from utils.evaluation.progress import say
 from utils.evaluation.registry import check_names, chosen_scores
@@ -91,6 +99,8 @@ def main() -> None:
     if fault:
         print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
     facts = about(checkpoint, data, ood, settings, environment())
+    if BENCHMARKS[args.benchmark].lists:
+        facts["lists_sha256"] = lists_of(BENCHMARKS[args.benchmark]).lists_sha256()
     facts |= {
         "benchmark": args.benchmark,
         "unlabelled": unlabelled_of(checkpoint),
@@ -130,6 +140,11 @@ def load_images(args: argparse.Namespace, checkpoint: Checkpoint) -> tuple[IDDat
     for text in (*data.notes, *(f"{each.name}: {text}" for each in ood.sets for text in each.images.notes)):
         note(text)
     lists = scored_lists(checkpoint, args.scored)
+    if lists and benchmark.lists:
+        raise UserError(
+            f"--benchmark {benchmark.name} has its own lists of ID test images, and this evaluation has those of MCD\n"
+            "  do         : evaluate with --benchmark cider"
+        )
     return *narrowed(data, ood, lists), lists
 
 
@@ -152,10 +167,16 @@ def evaluate_images(
         note(reason)
     keeps = can_keep(checkpoint)
     features_of = extractor(args, device, checkpoint, data, checkpoint.path.parent / "features" if keeps else None)
-    train, test = features_of(data.train), features_of(data.test)
+    train, whole = features_of(data.train), features_of(data.test)
+    benchmark = BENCHMARKS[args.benchmark]
+    rows = lists_of(benchmark).id_rows(data) if benchmark.lists else None
+    test = whole if rows is None else whole.subset(rows.test)
     others = {each.name: features_of(each.images) for each in ood.sets}
     space = normalised_space(train, test, others, len(data.class_names), device)
-    k, notes = neighbour(args, data, ood, space, features_of)
+    if rows is not None and args.K is None:
+        k, notes = validated_neighbour(args, data, whole.subset(rows.validation), space, features_of)
+    else:
+        k, notes = neighbour(args, data, ood, space, features_of)
     evaluation = evaluate(
         train,
         test,
@@ -163,11 +184,16 @@ def evaluate_images(
         scores=scores,
         given=replace(given, k=k, num_classes=len(data.class_names)),
         space=space,
-        images={ID_TEST: data.test, **{each.name: each.images for each in ood.sets}},
+        images={
+            ID_TEST: data.test if rows is None else data.test.subset(rows.test),
+            WHOLE_ID_TEST: data.test,
+            **{each.name: each.images for each in ood.sets},
+        },
         positive=args.positive,
         resamples=args.bootstrap,
         seed=args.seed,
         sweep=args.K_sweep or (),
+        whole=None if rows is None else whole,
     )
     if args.linear_probe:
         evaluation = with_linear_probe(args, device, checkpoint, data, train, test, evaluation)
@@ -223,6 +249,24 @@ def neighbour(
     rows = unit_penultimate(noise, "Gaussian noise", space.bank.device)
     k, aurocs = choose_k(space.bank, space.features[ID_TEST], rows, usual)
     return k, [chosen_k_line(k, aurocs, ood)]
+
+
+def validated_neighbour(
+    args: argparse.Namespace, data: IDData, id_validation: Features, space: Space, features_of: FeaturesOf
+) -> tuple[int, list[str]]:
+    """K as a benchmark chooses it, by validation images; the ID set's own where they are not there. And the note."""
+    benchmark = BENCHMARKS[args.benchmark]
+    try:
+        images = lists_of(benchmark).validation_set(data, args.ood_loc)
+    except MissingSet as error:
+        k = min(id_set(data.name).k, len(data.train))
+        return k, [f"K={k} is not chosen as {benchmark.label} does it: {str(error).splitlines()[0]}"]
+    device = space.bank.device
+    id_rows = unit_penultimate(id_validation, "ID validation", device)
+    ood_rows = unit_penultimate(features_of(images), images.name, device)
+    k, aurocs = choose_k(space.bank, id_rows, ood_rows, None, benchmark.neighbours)
+    found = ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
+    return k, [f"K={k} chosen by the AUROC of {len(id_rows):,} ID validation images against {images.name} ({found})"]
 
 
 def with_linear_probe(

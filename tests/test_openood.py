@@ -18,7 +18,7 @@ from utils.data.images import TensorImages
 from utils.data.ood_files import MissingSet
 from utils.data.ood_sets import load_ood
 from utils.data.ood_table import OPENOOD_COUNTS
-from utils.data.openood import id_rows, load_openood, openood_count, tin_validation
+from utils.data.openood import id_rows, load_set, openood_count, validation_set
 from utils.errors import UserError
 
 CIFARS = ("CIFAR-10", "CIFAR-100")
@@ -77,11 +77,11 @@ def test_counts_of_other_sets_and_id_sets():
         is openood_count("CIFAR-10", "CIFAR-10")
         is None
     )
-    for load in (id_rows, tin_validation, lambda data: load_openood("TIN", data)):
+    for load in (id_rows, validation_set, lambda data: load_set("TIN", data)):
         with pytest.raises(UserError, match="for CIFAR-10 and CIFAR-100, not for digits"):
             load(load_id("digits"))
     with pytest.raises(UserError, match="(?s)no OOD set LSUN for CIFAR-10.*MNIST"):
-        load_openood("LSUN", id_data("CIFAR-10"))
+        load_set("LSUN", id_data("CIFAR-10"))
 
 
 @pytest.mark.parametrize("name", CIFARS)
@@ -108,8 +108,8 @@ def test_tin_are_the_images_of_the_list(tmp_path, name):
     write_numbered(tmp_path / "tiny-imagenet-200/val/images", [f"val_{n}.JPEG" for n in range(300)])
     write_numbered(tmp_path / "tiny-imagenet-200/val/images", ["val_x.JPEG", "test_3.JPEG"])
     lists = json.loads(openood.LISTS.read_text())[name]
-    chosen = tin_validation(id_data(name), tmp_path)
-    tin = load_openood("tin", id_data(name), tmp_path)
+    chosen = validation_set(id_data(name), tmp_path)
+    tin = load_set("tin", id_data(name), tmp_path)
     kept = [n for n in range(300) if n not in {*lists["tin_left_out"], *lists["tin_validation"]}]
     assert sorted(tin.images[:, 0, 0, 0].tolist()) == pytest.approx(sorted(grey(f"val_{n}.JPEG") for n in kept), abs=3)
     assert len(chosen) == len([n for n in lists["tin_validation"] if n < 300])
@@ -125,7 +125,7 @@ def test_grey_images_and_the_size_are_as_in_openood(tmp_path):
     folder.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "val_0.png")
-    loaded = load_openood("TIN", id_data("CIFAR-10"), tmp_path).images
+    loaded = load_set("TIN", id_data("CIFAR-10"), tmp_path).images
     expected = Image.fromarray(pixels).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(loaded[0].permute(1, 2, 0).numpy(), np.asarray(expected))
 
@@ -134,14 +134,14 @@ def test_places_are_the_images_of_the_list(tmp_path):
     write_numbered(tmp_path / "places365/val_256", [f"Places365_val_{n:08d}.jpg" for n in range(1, 60)])
     write_numbered(tmp_path / "places365/test_subset", [f"Places365_test_{n:08d}.jpg" for n in range(1, 6)])
     for name, left_out in (("CIFAR-10", {34, 39}), ("CIFAR-100", {17, 33, 38, 45})):
-        found = load_openood("places365", id_data(name), tmp_path)
+        found = load_set("places365", id_data(name), tmp_path)
         assert (
             len(found) == 59 - len(left_out)
             and f"(partial, {len(found)} of {OPENOOD_COUNTS[name]['places365']:,})" in found.name
         )
     (tmp_path / "places365/val_256").rename(tmp_path / "elsewhere")
     with pytest.raises(MissingSet, match="Places365-val not found"):  # the images of CIDER's table are others
-        load_openood("places365", id_data("CIFAR-10"), tmp_path)
+        load_set("places365", id_data("CIFAR-10"), tmp_path)
 
 
 def write_mnist(folder, counts=(5, 3), packed=True, names=("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")):
@@ -159,7 +159,7 @@ def write_mnist(folder, counts=(5, 3), packed=True, names=("train-images-idx3-ub
 def test_mnist_is_both_parts_enlarged(tmp_path, layout):
     names = [f"{part}-images{'.' if layout[0] == 'K' else '-'}idx3-ubyte" for part in ("train", "t10k")]
     pixels = write_mnist(tmp_path / "mnist/raw", packed=layout == "packed", names=names)
-    found = load_openood("MNIST", id_data("CIFAR-100"), tmp_path)
+    found = load_set("MNIST", id_data("CIFAR-100"), tmp_path)
     assert found.name == "MNIST (partial, 8 of 70,000)"
     expected = Image.fromarray(pixels[6]).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(found.images[6].permute(1, 2, 0).numpy(), np.asarray(expected))
@@ -175,7 +175,7 @@ def test_damaged_mnist_is_named(tmp_path):
     for content in (whole[:100], bytes(flipped), b"<html>", b"", gzip.compress(b"\0" * 20), gzip.compress(header)):
         path.write_bytes(content)
         with pytest.raises(UserError, match="(?s)damaged file.*t10k-images-idx3-ubyte.gz.*--only MNIST"):
-            load_openood("MNIST", id_data("CIFAR-10"), tmp_path)
+            load_set("MNIST", id_data("CIFAR-10"), tmp_path)
 
 
 def test_svhn_is_the_whole_test_set(tmp_path):
@@ -183,9 +183,9 @@ def test_svhn_is_the_whole_test_set(tmp_path):
     images = np.arange(32 * 32 * 3 * 40, dtype=np.uint8).reshape(32, 32, 3, 40)
     savemat(tmp_path / "svhn" / "selected_test_32x32.mat", {"X": images[..., :3], "y": np.ones((3, 1), np.uint8)})
     with pytest.raises(MissingSet, match=r"(?s)SVHN not found \(the whole test set\).*test_32x32.mat"):
-        load_openood("svhn", id_data("CIFAR-10"), tmp_path)
+        load_set("svhn", id_data("CIFAR-10"), tmp_path)
     savemat(tmp_path / "svhn" / "test_32x32.mat", {"X": images, "y": np.ones((40, 1), np.uint8)})
-    found = load_openood("svhn", id_data("CIFAR-10"), tmp_path)
+    found = load_set("svhn", id_data("CIFAR-10"), tmp_path)
     assert found.name == "SVHN (partial, 40 of 26,032)" and torch.equal(
         found.images[7], torch.from_numpy(images[..., 7].transpose(2, 0, 1))
     )
@@ -197,25 +197,25 @@ def test_each_cifar_is_near_the_other(tmp_path):
     folder = write_cifar100(tmp_path / "CIFAR100")
     write_pickle(folder / "test", {**cifar_batch(10_000, 100), "fine_labels": sorted(range(100)) * 100})
     root = tmp_path / "small_OOD_dataset"
-    near = load_openood("CIFAR-100", id_data("CIFAR-10"), root)
+    near = load_set("CIFAR-100", id_data("CIFAR-10"), root)
     assert near.name == "CIFAR-100" and near.official_complete and len(near) == 9_000
     left_out = json.loads(openood.LISTS.read_text())["CIFAR-10"]["near_left_out"]
     pixels = load_id("CIFAR-100", tmp_path / "CIFAR100").test.images
     gone = {(number - 1) * 100 + label for label, numbers in enumerate(left_out) for number in numbers}
     assert len(gone) == 1_000
     assert torch.equal(near.images, pixels[[row for row in range(10_000) if row not in gone]])
-    other = load_openood("CIFAR-10", id_data("CIFAR-100"), root)
+    other = load_set("CIFAR-10", id_data("CIFAR-100"), root)
     assert other.name == "CIFAR-10 (partial, 20 of 10,000)" and len(other) == 20
 
 
 @pytest.mark.parametrize("name", ["TIN", "MNIST", "SVHN", "dtd", "places365"])
 def test_missing_sets_are_named(tmp_path, name):
     with pytest.raises(MissingSet, match="not found"):
-        load_openood(name, id_data("CIFAR-10"), tmp_path / "nowhere")
+        load_set(name, id_data("CIFAR-10"), tmp_path / "nowhere")
 
 
 def test_a_whole_set_has_its_plain_name(tmp_path, monkeypatch):
     monkeypatch.setitem(OPENOOD_COUNTS, "CIFAR-10", {**OPENOOD_COUNTS["CIFAR-10"], "MNIST": 8})
     write_mnist(tmp_path / "MNIST/raw")
-    found = load_openood("MNIST", id_data("CIFAR-10"), tmp_path)
+    found = load_set("MNIST", id_data("CIFAR-10"), tmp_path)
     assert found.official_complete and found.name == "MNIST"

@@ -37,7 +37,8 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
         choices=tuple(BENCHMARKS),
         default="cider",
         help="whose OOD sets and rules: cider has the five sets of the CIDER paper and ID as the positive class, odin "
-        "the five of ODIN and MCD (default: %(default)s)",
+        "the five of ODIN and MCD; openood is OpenOOD v1.5 by its own lists, with near and far sets, K by validation "
+        "images, and OOD as the positive class (default: %(default)s)",
     )
     ood.add_argument(
         "--scored",

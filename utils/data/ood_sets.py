@@ -18,7 +18,7 @@ from utils.data.ood_files import (
     list_file_beside,
 )
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
-from utils.data.openood import load_openood, openood_count
+from utils.data.openood import load_set, openood_count
 from utils.data.places import shown
 from utils.data.resize import resized
 from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
@@ -64,7 +64,7 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
         return _generated_set(row, id_data, seed)
     root = id_set(id_data.name).ood_folder if root is None else Path(root)
     if row.name == "TIN" and openood_count(row.name, id_data.name):
-        return load_openood(row.name, id_data, root)  # all of its images would hold classes of the ID set
+        return load_set(row.name, id_data, root)  # all of its images would hold classes of the ID set
     load = {"svhn": _svhn_set, "cifar": _cifar_set, "mnist": _mnist_set, "files": _file_set}[row.kind]
     return load(row, root, id_data.size, seed)
 

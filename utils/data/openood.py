@@ -59,7 +59,7 @@ def id_rows(id_data: IDData) -> IDRows:
     return IDRows(test, validation, (len(test), len(validation)) == (9_000, 1_000))
 
 
-def load_openood(name: str, id_data: IDData, root: str | Path | None = None) -> ImageSet:
+def load_set(name: str, id_data: IDData, root: str | Path | None = None) -> ImageSet:
     """One OOD set of the benchmark: all of it, at the size of the ID set (Resize + CenterCrop, bilinear).
 
     Args:
@@ -92,8 +92,8 @@ def load_openood(name: str, id_data: IDData, root: str | Path | None = None) -> 
     return _named(_at_size(loaded, id_data.size), row.name, count)
 
 
-def tin_validation(id_data: IDData, root: str | Path | None = None) -> ImageSet:
-    """The Tiny-ImageNet images by which K is chosen, none of which is in TIN. Errors as `load_openood`."""
+def validation_set(id_data: IDData, root: str | Path | None = None) -> ImageSet:
+    """The Tiny-ImageNet images by which K is chosen, none of which is in TIN. Errors as `load_set`."""
     numbers = _lists(id_data.name)["tin_validation"]
     root = id_set(id_data.name).ood_folder if root is None else Path(root)
     loaded = _at_size(_numbered(find_ood_set("TIN"), root, _TIN_FILE, numbers), id_data.size)

@@ -21,6 +21,11 @@ class Benchmark:
         positive: "ID" or "OOD", the class that its FPR95 calls positive.
         groups: ID set -> group, which has a mean ("mean", "near", "far") -> its OOD sets in their order.
         counts: ID set -> OOD set -> images of a whole one, where the benchmark has others than the table of sets.
+        lists: module of a benchmark that chooses its images by lists, with `load_set`, `id_rows`, `validation_set` and
+            `lists_sha256`; "" for the sets of the table and the whole ID test set.
+        neighbours: candidates for K of the KNN score, of which the best on validation images of `lists` is taken, ties
+            to the smaller; () for the K of the ID set.
+        notes: for below its tables.
     """
 
     name: str
@@ -28,6 +33,9 @@ class Benchmark:
     positive: str
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    lists: str = ""
+    neighbours: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def sets(self, id_name: str) -> list[str]:
         """Its OOD sets for an ID set; none where it has no such ID set."""
@@ -64,6 +72,15 @@ BENCHMARKS = {
                 "CIFAR-100": {"near": ("CIFAR-10", "TIN"), "far": _FAR},
             },
             counts=OPENOOD_COUNTS,
+            lists="utils.data.openood",
+            neighbours=(50, 100, 200, 500, 1000),
+            notes=(
+                "images by OpenOOD's lists; which number is which CIFAR image is not verified, so metrics.json has the "
+                "figures on the whole ID test set, too",
+                "AUPR is average precision here and by trapezoids there: the two do not compare",
+                "OpenOOD trains otherwise: prototypes started on ID validation images, the negative warm-up epoch, "
+                "statistics of each set, w = 2 on both sets, and the epoch of lowest training loss is evaluated",
+            ),
         ),
         Benchmark(
             "odin", label="ODIN's OOD sets", positive="ID", groups={id_name: {"mean": _ODIN} for id_name in CIFARS}

@@ -1,7 +1,7 @@
 """From extracted features to scores, metrics, ID accuracy and geometry: the evaluation of one checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_means
 
 ID_TEST = "ID test"
+WHOLE_ID_TEST = "whole ID test"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ScoreResult:
         probability: whether the sigmoid of the score is what its authors show.
         ood_metrics: OOD set -> metrics as fractions.
         samples: OOD set -> metric -> values of bootstrap resamples; None without bootstrap.
+        whole_id_metrics: as `ood_metrics`, with the ID images that a benchmark keeps for validation; None without them.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ScoreResult:
     probability: bool
     ood_metrics: dict[str, dict[str, float]]
     samples: dict[str, dict[str, np.ndarray]] | None
+    whole_id_metrics: dict[str, dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def evaluate(
     resamples: int = 0,
     seed: int = 0,
     sweep: Sequence[int] = (),
+    whole: Features | None = None,
 ) -> Evaluation:
     """Fit scores to ID train, and apply them to ID test and the OOD sets.
 
@@ -132,6 +136,7 @@ def evaluate(
         images: ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
         positive: "ID" or "OOD", see `ood_metrics`.
         resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
+        whole: of the whole ID test set where `test` is a part of it: metrics with it are given, too.
         sweep: other K for which the KNN score is to be judged, from one search.
     Raises:
         UserError: K is larger than the training set, or a score cannot be fitted to these features.
@@ -151,7 +156,12 @@ def evaluate(
             for name, features in sets.items()
             if name not in known
         }
-        results.append(_result(score, given.k, found, positive, resamples, seed))
+        result = _result(score, given.k, found, positive, resamples, seed)
+        if whole is not None:
+            id_scores = _scores(fitted, whole, given, (images or {}).get(WHOLE_ID_TEST))
+            others = {name: ood_metrics(id_scores, found[name], positive=positive) for name in ood}
+            result = replace(result, whole_id_metrics=others)
+        results.append(result)
     return Evaluation(
         results=tuple(results),
         id_accuracy=_id_accuracy(test, knn_classes, given),

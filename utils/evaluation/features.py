@@ -30,6 +30,11 @@ class Features:
     outputs: dict[str, Tensor]
     labels: Tensor | None
 
+    def subset(self, rows: Tensor) -> "Features":
+        """Those of these images."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Features({name: values[rows] for name, values in self.outputs.items()}, labels)
+
 
 def extract(
     model: nn.Module,

@@ -49,6 +49,7 @@ def make_tables(
         *([scored_note(scored)] if scored else []),
         *notes,
         *data.notes,
+        *benchmark.notes,
     )
     return [
         Table(

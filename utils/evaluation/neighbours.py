@@ -12,16 +12,20 @@ from utils.evaluation.scores import knn_scores
 CANDIDATES = (1, 5, 10, 20, 50, 100, 200, 300, 500, 1000)
 
 
-def choose_k(bank: Tensor, id_features: Tensor, noise_features: Tensor, usual: int) -> tuple[int, dict[int, float]]:
+def choose_k(
+    bank: Tensor, id_features: Tensor, noise_features: Tensor, usual: int | None, candidates: Sequence[int] = CANDIDATES
+) -> tuple[int, dict[int, float]]:
     """The K whose score tells ID test from Gaussian noise best by AUROC; `usual` where others are no better.
+
+    Or from the validation images that a benchmark has for it; then without a `usual` one, and the smallest of the best.
 
     Args:
         bank: (M, D) features of ID train.    id_features: (N, D) of ID test.    noise_features: (L, D).
-        usual: the K that is otherwise used, one of the candidates.
+        usual: the K that is otherwise used; it is a candidate, too.
     Returns:
         K, and AUROC by candidate.
     """
-    ks = sorted({k for k in (*CANDIDATES, usual) if k <= len(bank)})
+    ks = sorted({k for k in (*candidates, usual) if k is not None and k <= len(bank)})
     found = sweep_k(bank, id_features, {"noise": noise_features}, ks)
     aurocs = {k: found[k]["noise"]["auroc"] for k in ks}
     return max(aurocs, key=lambda k: (aurocs[k], k == usual)), aurocs

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
@@ -42,6 +44,11 @@ class OODSets:
     missing: tuple[Missing, ...] = ()
 
 
+def lists_of(benchmark: Benchmark) -> ModuleType:
+    """The module that chooses a benchmark's images."""
+    return import_module(benchmark.lists)
+
+
 def load_ood_sets(
     data: IDData, wanted: Sequence[str], root: Path | None, *, benchmark: Benchmark, seed: int
 ) -> OODSets:
@@ -56,15 +63,16 @@ def load_ood_sets(
     missing = []
     for name in wanted:
         try:
-            images = load_ood(name, data, root, seed=seed)
+            row = None if "=" in name else find_ood_set(name)
+            of = row.name if row else ""
+            group = benchmark.group_of(of, data.name)
+            by_lists = benchmark.lists and group
+            images = lists_of(benchmark).load_set(of, data, root) if by_lists else load_ood(name, data, root, seed=seed)
         except MissingSet as error:
             missing.append(Missing(error.name, str(error)))
             continue
         if images.name in found:
             raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")
-        row = find_ood_set(name)
-        of = row.name if row else ""
-        group = benchmark.group_of(of, data.name)
         found[images.name] = OODImages(
             name=images.name,
             images=images,

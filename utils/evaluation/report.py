@@ -159,6 +159,7 @@ def _score_entry(table: Table, ood: OODSets, result: ScoreResult) -> dict[str, A
         "k": result.k,
         "threshold_at_95_percent_id_recall": result.threshold,
         "ood": sets,
+        **({"with_whole_id_test": result.whole_id_metrics} if result.whole_id_metrics else {}),
         **means,
     }
 

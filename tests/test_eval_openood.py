@@ -1,0 +1,65 @@
+"""Evaluations by OpenOOD's lists: which images count, how K is chosen, means of groups, and what is said with them."""
+
+import json
+
+import pytest
+import torch
+from data_files import write_cifar10, write_cifar100
+from PIL import Image
+
+from models.cider import CIDERNet
+from utils.checkpoint import official_format, save
+from utils.data.id_sets import load_id
+from utils.data.openood import id_rows, lists_sha256
+from utils.evaluation.neighbours import choose_k
+
+PUBLISHED_TIN = {"CIFAR-10": ((0, 1, 3), (2, 6)), "CIFAR-100": ((0, 1, 2), (3, 4))}  # test, validation
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TIN)
+def test_both_cifars_in_small(name, run_eval, tmp_path):
+    roots = {"CIFAR-10": write_cifar10(tmp_path / "c10", 200), "CIFAR-100": write_cifar100(tmp_path / "c100", 2000)}
+    ood = tmp_path / "ood"
+    for number in sum(PUBLISHED_TIN[name], ()):
+        place = ood / "tiny-imagenet-200" / "val" / "images" / f"val_{number}.JPEG"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (20 * number,) * 3).save(place)
+    other = "CIFAR-100" if name == "CIFAR-10" else "CIFAR-10"
+    roots[other].rename(ood / other.replace("-", ""))
+    data = load_id(name, tmp_path / ("c10" if name == "CIFAR-10" else "c100"))
+    torch.manual_seed(0)
+    model = CIDERNet("resnet18", num_classes=len(data.class_names), width=8)
+    args = {"in_dataset": name}
+    path = tmp_path / "checkpoint_1.pth.tar"
+    save(official_format(model, None, method="supcon", epoch=1, args=args, class_names=data.class_names), path)
+    where = ("--id-loc", tmp_path / ("c10" if name == "CIFAR-10" else "c100"), "--ood-loc", ood)
+    status, out, err = run_eval("--ckpt", path, "--benchmark", "openood", *where, "--no-plots", "--workers", "0")
+    assert status == 0, err
+    found = json.loads((tmp_path / "eval_1" / "metrics.json").read_text())
+    rows = id_rows(data)
+    assert found["id_images"] == len(rows.test) < len(data.test) and found["positive"] == "OOD"
+    assert found["benchmark"] == "openood" and found["lists_sha256"] == lists_sha256()
+    sets = {entry["set"]: entry for entry in found["ood"].values()}
+    assert sets.keys() == {other, "TIN"} and sets["TIN"]["images"] == 3 and not sets["TIN"]["official"]
+    assert {entry["group"] for entry in sets.values()} == {"near"}
+    assert list(found["missing"]) == ["MNIST", "SVHN", "dtd", "Places365-val"]
+    assert found["with_whole_id_test"].keys() == found["ood"].keys()
+    assert "OOD is the positive class" in out and "ID validation images against TIN validation" in out
+    assert "average precision here and by trapezoids there" in out and "OpenOOD trains otherwise" in out
+
+
+def test_k_of_equal_candidates_is_the_smallest():
+    bank = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
+    # By hand: the ID image is nearer than the OOD image at each of the three neighbours, so that all are perfect.
+    assert choose_k(bank, near, far, None, (3, 2, 1, 50)) == (1, {1: 1.0, 2: 1.0, 3: 1.0})
+
+
+def test_a_benchmark_without_sets_for_the_id_set_is_refused(run_eval, tmp_path):
+    model = CIDERNet("resnet18", num_classes=6, width=8)
+    content = official_format(
+        model, None, method="cider", epoch=1, args={"in_dataset": "digits"}, class_names=tuple("012345")
+    )
+    save(content, tmp_path / "checkpoint_1.pth.tar")
+    status, _, err = run_eval("--ckpt", tmp_path / "checkpoint_1.pth.tar", "--benchmark", "openood")
+    assert status == 1 and "--benchmark openood has no OOD sets for digits; it has them for CIFAR-10, CIFAR-100" in err

@@ -1,8 +1,13 @@
-"""What the figures of an evaluation share: colours, style, panels, legend, and saving as PNG and PDF."""
+"""What the figures of an evaluation share: colours, style, panels, legend, and an album to save them in."""
 
 import textwrap
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from anyascii import anyascii
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,19 +17,85 @@ from utils.files import atomic_write
 
 # Colours that people with colour-blindness can tell apart: Okabe and Ito's.
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
-ID_COLOR, OOD_COLOR = BLUE, ORANGE
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+ID_COLOR, OOD_COLOR, OOD_GREY = BLUE, ORANGE, "0.62"
+STYLES = ("screen", "paper")
+_COMMON = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
 }
-PANEL_INCHES = 2.3
-MAX_COLUMNS = 4
-TITLE_CHARACTERS = 26  # that fit above a panel
+_FONT_SIZE = {"screen": 9, "paper": 7}
+PAPER_COLUMN = 3.3  # inches
+MAX_COLUMNS = {"screen": 4, "paper": 2}
+TITLE_CHARACTERS = {"screen": 26, "paper": 20}  # that fit above a panel
+TITLE_LINES = 2
+
+
+@dataclass(frozen=True)
+class Album:
+    """A folder for the figures of one evaluation.
+
+    Attributes:
+        about: method, ID set and checkpoint in words; it stands below each figure and in its metadata.
+        style: "screen": PNG and PDF, with numbers in the titles. "paper": PDF alone, 3.3 inches wide, no such titles
+            and nothing below, since a paper has captions for both.
+    """
+
+    folder: Path
+    about: str
+    style: str = "screen"
+
+    @property
+    def rc(self) -> dict[str, Any]:
+        """Settings of matplotlib to draw under."""
+        size = _FONT_SIZE[self.style]
+        return _COMMON | {"font.size": size, "axes.titlesize": size, "legend.fontsize": size}
+
+    def figure(self, width: float, height: float) -> Figure:
+        """An empty figure of a size in inches; on paper it is made as wide as a column."""
+        if self.style == "paper":
+            width, height = PAPER_COLUMN, height * PAPER_COLUMN / width
+        return Figure(figsize=(width, height))
+
+    def panels(self, count: int, *, share: bool) -> tuple[Figure, list[Axes]]:
+        """A figure with `count` panels in rows as even as can be; unused places stay empty."""
+        rows = -(-count // MAX_COLUMNS[self.style])
+        columns = -(-count // rows)
+        if self.style == "paper":
+            figure = Figure(figsize=(PAPER_COLUMN, rows * 1.45 + 0.5))
+        else:
+            figure = Figure(figsize=(max(4.8, columns * 2.3), rows * 2.05 + 0.7))
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
+        for axes in grid[count:]:
+            axes.set_visible(False)
+        return figure, list(grid[:count])
+
+    def title(self, name: str, numbers: str = "") -> str:
+        """A panel's title: a set's name, shortened to two lines, and below it numbers unless on paper."""
+        lines = textwrap.wrap(drawable(name), TITLE_CHARACTERS[self.style], break_on_hyphens=False)
+        if len(lines) > TITLE_LINES:
+            lines = [*lines[: TITLE_LINES - 1], f"{lines[TITLE_LINES - 1][: TITLE_CHARACTERS[self.style] - 1]}…"]
+        return "\n".join(lines + [numbers] * (bool(numbers) and self.style != "paper"))
+
+    def save(self, figure: Figure, name: str) -> Path:
+        """Write the figure as NAME.png and NAME.pdf, or the latter alone; without dates, so equal figures are equal.
+
+        Returns:
+            the path of the first of them.
+        """
+        FigureCanvasAgg(figure)
+        about = drawable(self.about)
+        metadata = {"pdf": {"CreationDate": None, "Title": about}, "png": {"Software": None, "Title": about}}
+        if self.style != "paper":
+            figure.text(1, -0.03, about, ha="right", va="top", fontsize=6, color="0.5")
+        suffixes = ("pdf",) if self.style == "paper" else ("png", "pdf")
+        for suffix in suffixes:
+            with atomic_write(self.folder / f"{name}.{suffix}") as stream:
+                figure.savefig(stream, format=suffix, dpi=200, metadata=metadata[suffix], bbox_inches="tight")
+        figure.clear()
+        return self.folder / f"{name}.{suffixes[0]}"
 
 
 def line_color(index: int) -> str:
@@ -37,31 +108,23 @@ def line_style(index: int) -> str:
     return ("-", "--", "-.", ":")[index // 7 % 4]
 
 
-def panel_grid(count: int, *, share: bool) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in rows as even as can be; unused places stay empty."""
-    rows = -(-count // MAX_COLUMNS)
-    columns = -(-count // rows)
-    figure = Figure(figsize=(max(4.8, columns * PANEL_INCHES), rows * 2.05 + 0.7))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
-    for axes in grid[count:]:
-        axes.set_visible(False)
-    return figure, list(grid[:count])
+def line_width(index: int, count: int) -> float:
+    """Width in points of the index-th of `count` curves: the first is the widest, so that equal curves all show."""
+    return 1.1 + 2.2 * (count - 1 - index) / count
 
 
-def panel_title(name: str) -> str:
-    """A set's name, in several lines where one would reach into the title of the next panel."""
-    return textwrap.fill(name, TITLE_CHARACTERS, break_on_hyphens=False)
+def drawable(text: str) -> str:
+    """The text with what the font has no glyph for in Latin letters, so that no name becomes a row of boxes."""
+    glyphs = _glyphs()
+    return "".join(letter if ord(letter) in glyphs else anyascii(letter) or "?" for letter in text)
 
 
-def legend_above(figure: Figure, handles: list[Line2D]) -> None:
-    """One legend for all panels, in one line above them."""
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+@cache
+def _glyphs() -> frozenset[int]:
+    """Code points of matplotlib's own font, the same on every machine."""
+    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure to `path` with .png and .pdf; without dates, so that equal figures are equal files."""
-    FigureCanvasAgg(figure)
-    for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-        with atomic_write(path.with_name(f"{path.name}.{suffix}")) as stream:
-            figure.savefig(stream, format=suffix, dpi=200, metadata=metadata, bbox_inches="tight")
-    figure.clear()
+def legend_above(figure: Figure, handles: list[Line2D], columns: int | None = None) -> None:
+    """One legend for all panels, above them, in one line or in so many columns."""
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles))

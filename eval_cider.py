@@ -119,6 +119,7 @@ def main() -> None:
         prototypes=checkpoint.prototypes,
         pictures=not args.no_plots,
         projection=args.projection,
+        style=args.style,
         projector=args.projector,
         seed=args.seed,
     )

@@ -42,7 +42,7 @@ def test_demo_prints_the_table_and_names_its_pictures(demo):
         assert re.search(rf"^{re.escape(name)}\s+.*\d+\.\d\d", done.stdout, re.MULTILINE), name
     named = re.findall(r"\S+\.png", done.stdout)
     folder = runs / "digits" / "demo" / "eval_1"
-    assert {"histograms.png", "roc.png", "features_pca.png", "prototypes.png"} <= {
+    assert {"histograms.png", "roc.png", "features_tsne.png", "prototypes.png"} <= {
         path.rsplit("/")[-1] for path in named
     }
     assert all((folder / path.rsplit("/")[-1]).stat().st_size > 0 for path in named)

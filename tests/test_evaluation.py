@@ -134,7 +134,7 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
         "scores.npz",
         *(
             f"{name}.{form}"
-            for name in ("histograms", "roc", "angles", "features_pca", "prototypes")
+            for name in ("histograms", "roc", "angles", "features_tsne", "prototypes")
             for form in ("png", "pdf")
         ),
     }

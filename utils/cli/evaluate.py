@@ -160,9 +160,16 @@ def _add_output_options(parser: OptionParser) -> None:
     group.add_argument("--no-plots", action="store_true", help="numbers only")
     group.add_argument(
         "--projection",
-        choices=("pca", "tsne", "none"),
-        default="pca",
-        help="plot of features in the plane; tsne takes a minute or more (default: pca)",
+        choices=("tsne", "pca", "none"),
+        default="tsne",
+        help="plot of features in the plane; tsne takes up to a minute (default: tsne)",
+    )
+    group.add_argument(
+        "--style",
+        choices=("screen", "paper"),
+        default="screen",
+        help="of the figures. screen: PNG and PDF, numbers in the titles. paper: PDF, 3.3 inches wide, no numbers in "
+        "the titles (default: screen)",
     )
     group.add_argument(
         "--projector",

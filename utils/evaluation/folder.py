@@ -9,7 +9,17 @@ from utils.errors import UserError
 from utils.files import read_json, require_writable
 
 # What an evaluation may leave beside its numbers and tables, and takes away where it was of an earlier one.
-PICTURES = ("histograms", "roc", "angles", "features_pca", "features_tsne", "prototypes", "discrepancy", "k_sweep")
+PICTURES = (
+    "histograms",
+    "roc",
+    "near_far",
+    "angles",
+    "features_pca",
+    "features_tsne",
+    "prototypes",
+    "discrepancy",
+    "k_sweep",
+)
 PICTURE_FORMATS = ("png", "pdf")
 
 
@@ -37,11 +47,9 @@ def evaluation_folder(
 
 def remove_pictures(folder: Path, written: Iterable[Path]) -> list[Path]:
     """Remove the pictures of an earlier evaluation that this one has not drawn anew; returns those that are gone."""
-    kept = {path.name for path in written}
-    gone = []
-    for name in PICTURES:
-        if f"{name}.png" not in kept:
-            gone += [path for form in PICTURE_FORMATS if (path := folder / f"{name}.{form}").is_file()]
+    kept = {(path.stem, form) for path in written for form in PICTURE_FORMATS if path.suffix in (".png", f".{form}")}
+    every = ((name, form) for name in PICTURES for form in PICTURE_FORMATS)
+    gone = [path for name, form in every if (name, form) not in kept and (path := folder / f"{name}.{form}").is_file()]
     for path in gone:
         path.unlink(missing_ok=True)
     return gone

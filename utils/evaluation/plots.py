@@ -111,14 +111,9 @@ def metrics_over_k(album: Album, sweep: dict[int, dict[str, dict[str, float]]], 
     with rc_context(album.rc):
         figure = album.figure(7, 2.9)
         for axes, metric, label in zip(figure.subplots(1, 2), ("fpr95", "auroc"), ("FPR95", "AUROC"), strict=True):
-            for i, name in enumerate(next(iter(sweep.values()))):
+            for i, name in enumerate(names):
                 values = [100 * found[name][metric] for found in sweep.values()]
-                look = dict(
-                    color=line_color(i),
-                    linewidth=line_width(i, len(next(iter(sweep.values())))),
-                    marker="o",
-                    markersize=3,
-                )
+                look = dict(color=line_color(i), linewidth=line_width(i, len(names)), marker="o", markersize=3)
                 axes.plot(list(sweep), values, line_style(i), label=drawable(name), **look)
             axes.axvline(used, color="0.6", linewidth=0.8, linestyle=":")
             axes.set(xscale="log", xlabel=f"K (dotted: {used})", ylabel=f"{label}, %")

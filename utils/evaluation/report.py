@@ -11,18 +11,15 @@ from torch import Tensor
 from utils.errors import UserError
 from utils.evaluation import feature_plots, plots, tables
 from utils.evaluation.bootstrap import LEVEL, interval
+from utils.evaluation.drawing import Album
 from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
 from utils.evaluation.folder import remove_pictures
 from utils.evaluation.names import ORIENTATION
 from utils.evaluation.ood import OODSets
-from utils.evaluation.projection import on_ordinary_sphere, project, sample_rows
+from utils.evaluation.projection import MOST_POINTS, project, sample_rows
 from utils.evaluation.projector import write_projector
 from utils.evaluation.tables import Mean, Row, Table
 from utils.files import atomic_write
-
-# More points than these in one picture would hide each other.
-POINTS_PER_SET = 1000
-POINTS_ON_SPHERE = 2000
 
 
 def write(
@@ -37,6 +34,7 @@ def write(
     prototypes: Tensor | None,
     pictures: bool,
     projection: str,
+    style: str,
     projector: bool,
     seed: int,
 ) -> list[Path]:
@@ -46,8 +44,9 @@ def write(
         found: a table per score, in the order of `evaluation.results`.    swept: a table per K of the sweep.
         ood: the sets in them.
         about: what else metrics.json should state: checkpoint, command, settings, versions.
-        prototypes: of the head's space, or None.    projection: of the features: "pca", "tsne" or "none".
-        projector: also export features for TensorBoard.    seed: of what is drawn by chance.
+        prototypes: of the head's space, or None.    projection: of the features: "tsne", "pca" or "none".
+        style: of the figures, see `Album`.    projector: also export features for TensorBoard.
+        seed: of what is drawn by chance.
     Returns:
         what is there now, but for PDFs.
     Raises:
@@ -59,9 +58,8 @@ def write(
             written += write_tables(folder, "k_sweep", swept)
         drawn = []
         if pictures:
-            drawn = draw(
-                folder, evaluation, class_names=class_names, prototypes=prototypes, projection=projection, seed=seed
-            )
+            album = Album(folder, _what_it_is_of(found[0], about), style)
+            drawn = draw(album, found[0], evaluation, class_names, prototypes, projection=projection, seed=seed)
         remove_pictures(folder, drawn)
         if projector:
             drawn.append(write_projector(folder, evaluation, class_names, seed=seed))
@@ -171,58 +169,88 @@ def _with_intervals(part: Row | Mean) -> dict[str, Any]:
     return {**part.metrics, key: {metric: interval(values) for metric, values in part.samples.items()}}
 
 
+def _what_it_is_of(table: Table, about: dict[str, Any]) -> str:
+    run = Path(about["checkpoint"]["path"]).parent.name
+    return f"{table.method} {table.arch}, {table.id_set}, {run}, epoch {table.epoch}"
+
+
 def draw(
-    folder: Path,
+    album: Album,
+    table: Table,
     evaluation: Evaluation,
-    *,
     class_names: tuple[str, ...],
     prototypes: Tensor | None,
+    *,
     projection: str,
     seed: int,
 ) -> list[Path]:
-    """Draw histograms and ROC curves of the first score, angles, features and prototypes; returns the PNGs' paths.
+    """Draw histograms and ROC curves of the first score, angles, features and prototypes; returns the figures' paths.
 
-    The discrepancy of MCD has a figure of its own besides, and so has a sweep over K. Arguments are as in `write`.
+    The discrepancy of MCD has a figure of its own besides, and so have near and far sets, where there are such groups,
+    and a sweep over K. Other arguments are as in `write`.
     """
-    drawn = _draw_score(folder, evaluation.results[0])
-    for result in evaluation.results:
-        if result.name == "discrepancy":
-            drawn.append(folder / "discrepancy")
-            plots.discrepancy_histograms(
-                drawn[-1], result.id_scores, result.ood_scores, len(class_names), subtitles=_subtitles(result)
+    result, *_ = evaluation.results
+    drawn = _draw_score(album, result)
+    for other in evaluation.results:
+        if other.name == "discrepancy":
+            subtitles = _subtitles(other)
+            drawn.append(
+                plots.discrepancy_histograms(
+                    album, other.id_scores, other.ood_scores, len(class_names), subtitles=subtitles
+                )
             )
-    drawn.append(folder / "angles")
+    if grouped := [row for row in table.rows if row.group in ("near", "far")]:
+        drawn.append(plots.near_and_far(album, list(map(_set_result, grouped))))
     others = {name: angles for name, angles in evaluation.angles.items() if name != ID_TEST}
-    plots.angle_histograms(drawn[-1], evaluation.angles[ID_TEST], others, evaluation.separability)
+    drawn.append(plots.angle_histograms(album, evaluation.angles[ID_TEST], others, evaluation.separability))
     if projection != "none":
-        drawn.append(folder / f"features_{projection}")
-        shown = {name: rows[sample_rows(rows, POINTS_PER_SET, seed)] for name, rows in evaluation.features.items()}
-        label = "principal component" if projection == "pca" else "t-SNE"
-        feature_plots.feature_projection(drawn[-1], project(shown, ID_TEST, projection, seed), ID_TEST, label=label)
-    if prototypes is not None:
-        drawn.append(folder / "prototypes")
-        embedding = evaluation.test.outputs["embedding"]
-        some = sample_rows(embedding, POINTS_ON_SPHERE, seed)
-        on_sphere = on_ordinary_sphere(prototypes, embedding[some])
-        feature_plots.prototypes_on_sphere(drawn[-1], *on_sphere, evaluation.test.labels[some].numpy(), class_names)
+        drawn.append(_draw_features(album, evaluation, class_names, projection, seed))
+    if prototypes is not None and len(prototypes) == len(class_names):
+        drawn.append(feature_plots.prototype_angles(album, prototypes.cpu().numpy(), class_names))
     if evaluation.sweep:
-        drawn.append(folder / "k_sweep")
-        plots.metrics_over_k(drawn[-1], evaluation.sweep, evaluation.k)
-    return [path.with_name(f"{path.name}.png") for path in drawn]
+        drawn.append(plots.metrics_over_k(album, evaluation.sweep, evaluation.k))
+    return drawn
 
 
-def _draw_score(folder: Path, result: ScoreResult) -> list[Path]:
-    plots.score_histograms(
-        folder / "histograms",
-        result.id_scores,
-        result.ood_scores,
-        result.threshold,
-        label=f"{result.shown} score, {ORIENTATION}",
-        subtitles=_subtitles(result),
-    )
+def _draw_score(album: Album, result: ScoreResult) -> list[Path]:
+    distance = result.name == "knn"
+    nearest = "distance to the K-th nearest ID training image, smaller = more ID"
     aurocs = {name: found["auroc"] for name, found in result.ood_metrics.items()}
-    plots.roc_curves(folder / "roc", result.id_scores, result.ood_scores, aurocs)
-    return [folder / "histograms", folder / "roc"]
+    return [
+        plots.score_histograms(
+            album,
+            result.id_scores,
+            result.ood_scores,
+            result.threshold,
+            label=f"{result.shown}: {nearest}" if distance else f"{result.shown} score, {ORIENTATION}",
+            subtitles=_subtitles(result),
+            distance=distance,
+        ),
+        plots.roc_curves(album, result.id_scores, result.ood_scores, aurocs),
+    ]
+
+
+def _set_result(row: Row) -> plots.SetResult:
+    ends = row.samples and {metric: interval(values) for metric, values in row.samples.items()}
+    return plots.SetResult(row.name, row.group, row.metrics, ends)
+
+
+def _draw_features(
+    album: Album, evaluation: Evaluation, class_names: tuple[str, ...], projection: str, seed: int
+) -> Path:
+    each = MOST_POINTS[projection] // len(evaluation.features)
+    chosen = {name: sample_rows(rows, each, seed) for name, rows in evaluation.features.items()}
+    found = project({name: evaluation.features[name][rows] for name, rows in chosen.items()}, ID_TEST, projection, seed)
+    labels = evaluation.test.labels[chosen[ID_TEST]].numpy()
+    return feature_plots.feature_projection(
+        album,
+        found.points,
+        ID_TEST,
+        labels,
+        name=f"features_{projection}",
+        axis_labels=found.axes,
+        class_names=class_names,
+    )
 
 
 def _subtitles(result: ScoreResult) -> dict[str, str]:

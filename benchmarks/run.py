@@ -21,6 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.start import start
+
+if __name__ == "__main__":
+    start()
+
 import torch
 import torchvision
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser
 from utils.cli.settings import cider_settings
+from utils.cli.start import start
 from utils.data.id_records import ID_NAMES, full_id_name
 from utils.errors import run_script
 from utils.results.plan import Step, add_options, carry_out, make_step, refuse, split_options
@@ -99,6 +100,7 @@ def show(args: argparse.Namespace, steps: Sequence[Step]) -> None:
 def main() -> None:
     """Train and evaluate what is missing, then show everything."""
     args, passed_on = parse_arguments()
+    start()
     steps = plan(args, passed_on)
     if carry_out(steps, dry_run=args.dry_run):
         show(args, steps)

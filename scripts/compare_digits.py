@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser, positive_int
+from utils.cli.start import start
 from utils.errors import run_script
 from utils.files import REPOSITORY
 from utils.results.plan import Step, carry_out, make_step
@@ -108,6 +109,7 @@ def show(steps: Sequence[Step]) -> None:
 def main() -> None:
     """Train and evaluate what is not done, then show the table."""
     args = parse_arguments()
+    start()
     steps = [step for seed in dict.fromkeys(args.seeds) for step in steps_of(args, seed)]
     if carry_out(steps, dry_run=args.dry_run):
         show(steps)

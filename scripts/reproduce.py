@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser
+from utils.cli.start import start
 from utils.data.id_records import full_id_name
 from utils.errors import UserError, run_script
 from utils.results.plan import Step, add_options, carry_out, make_step, refuse, split_options
@@ -110,6 +111,7 @@ def finish(args: argparse.Namespace, runs: Sequence[tuple[Step, bool]]) -> None:
 def main() -> None:
     """Plan, carry out, and end in the table."""
     args, passed_on = parse_arguments(sys.argv[1:])
+    start()
     runs = plan(args, passed_on)
     again = shlex.join(["sh", f"scripts/{ID_SETS[args.id][0]}", *sys.argv[2:]])
     if os.environ.get("SEEDS"):

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,14 +92,24 @@ def test_help_and_wrong_usage_wait_for_neither_network_nor_pytorch(script):
     assert done.stderr == f"{script}: error: unknown option --wokers: did you mean --workers?\n"
 
 
-COMPLETE = {"detect.py": ("--ckpt", "x", "--images", "y"), "eval_cider.py": ("--name", "x")}
+COMPLETE = {
+    "detect.py": ("--ckpt", "x", "--images", "y"),
+    "eval_cider.py": ("--name", "x"),
+    "scripts/prepare_data.py": ("--list",),
+    "scripts/make_imagenet100.py": ("x",),
+    "scripts/make_example_folder.py": ("x",),
+    "scripts/ablation.py": ("warmup", "--dry-run"),
+    "scripts/reproduce.py": ("CIFAR-10", "4", "--dry-run"),
+    "scripts/compare_digits.py": ("--dry-run",),
+    "benchmarks/run.py": (),
+}
 
 
-@pytest.mark.parametrize("script", PYTHON_SCRIPTS)
+@pytest.mark.parametrize("script", dict.fromkeys((*PYTHON_SCRIPTS, *COMPLETE)))
 def test_a_missing_pytorch_is_one_line(script):
     done = run(sys.executable, "-S", REPOSITORY / script, *COMPLETE.get(script, ()))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{script}: error: {sys.executable} lacks torch, ")
+    assert done.stderr.startswith(f"{Path(script).name}: error: {sys.executable} lacks torch, ")
     assert "pip install -r" in done.stderr and done.stderr.count("\n") == 1
 
 

@@ -21,24 +21,27 @@ MODULES = (
     "tqdm",
     "tensorboard",
     "matplotlib",
+    "anyascii",
 )
 # Turns that a thread of GNU's OpenMP spins at a barrier before it sleeps. The usual 300,000 are milliseconds, in which
 # it keeps the others from their work where the cores are shared: benchmarks/README.md, "Beside other work".
 SPIN_COUNT = "1000"
 
 
-def start(parse_arguments: Callable[[str | None], object], description: str | None) -> None:
+def start(parse_arguments: Callable[[str | None], object] | None = None, description: str | None = None) -> None:
     """What a script does before its other imports: wrong usage and --help are answered at once, without PyTorch.
 
     It ends, too, where a package is missing. How threads wait is set here, since OpenMP reads it as it is loaded; what
     the user has set stays.
 
     Args:
-        parse_arguments: takes the description for --help; reads the command line of this process.
+        parse_arguments: takes the description for --help; reads the command line of this process. None for a script
+            that has read it, or reads it later.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    parse_arguments(description)
+    if parse_arguments is not None:
+        parse_arguments(description)
     missing = [module for module in MODULES if importlib.util.find_spec(module) is None]
     if missing:
         script = Path(sys.argv[0]).name

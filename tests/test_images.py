@@ -7,12 +7,12 @@ import pytest
 import torch
 from data_files import write_images
 from PIL import Image
-from utils.detection.stream import decode_stream
 
 from utils.data import decode
 from utils.data.id_sets import load_id
 from utils.data.images import FileImages, TensorImages, read_image
 from utils.data.ood_sets import load_ood
+from utils.detection.files import decode_stream
 
 
 def joined(image_set, batch_size=7, workers=0):
@@ -86,7 +86,8 @@ def test_every_reader_sees_upright_images(tmp_path, size):
     expected = decode.resize_center_crop(Image.fromarray(UPRIGHT), size)
     data = load_id("folder", tmp_path, image_size=size)
     sets = [data.train, data.test, load_ood(f"mine={tmp_path / 'a'}", data)]
-    decoded = next(decode_stream(sorted((tmp_path / "a").iterdir()), size, batch_size=8, threads=1)).images
+    batch = next(decode_stream(sorted((tmp_path / "a").iterdir()), size, batch_size=8, threads=1))
+    decoded = torch.from_numpy(np.stack([pixels for _, pixels in batch]))
     for images in (*(joined(each) for each in sets), decoded):
         assert len(images) and (images == torch.from_numpy(expected)).all()
     if isinstance(data.train, FileImages):  # of which training crops

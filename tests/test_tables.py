@@ -115,6 +115,10 @@ def test_a_group_that_is_not_whole_says_which_sets_it_is_over():
     assert "in no mean: MNIST (partial, 10 of 70,000), mine" in to_text(table)
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert [row["in_mean"] for row in rows[:5]] == ["yes", "yes", "yes", "no", "no"]
+    near_alone = to_text(
+        Table("CIDER", "a", "CIFAR-10", "s", 1, [GROUPED[0], GROUPED[3]], groups={"near": 2, "far": 4})
+    )
+    assert "far (0 of 4): no set of it is there whole" in near_alone and "in no mean: MNIST (partial" in near_alone
     nothing_whole = Table("CIDER", "a", "CIFAR-10", "s", 1, GROUPED[3:], groups={"near": 2, "far": 4})
     assert [mean.label for mean in nothing_whole.means] == ["mean (2)"]
 

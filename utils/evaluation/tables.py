@@ -112,12 +112,13 @@ class Table:
         lines = [f"{mean.group} over: {', '.join(row.name for row in mean.rows)}" for mean in self.means]
         if not any(row.official for row in self.rows):
             lines[0] += " (no complete official set)"
+        elif len(self.groups) > 1:
+            with_mean = {mean.group for mean in self.means}
+            empty = [(group, wanted) for group, wanted in self.groups.items() if group not in with_mean]
+            lines += [f"{group} (0 of {wanted}): no set of it is there whole" for group, wanted in empty]
         if left_out:
-            lines.append(
-                f"in no mean: {', '.join(left_out)}"
-                if len(self.means) > 1
-                else f"not in the mean: {', '.join(left_out)}"
-            )
+            no_mean = "in no mean" if len(self.groups) > 1 else "not in the mean"
+            lines.append(f"{no_mean}: {', '.join(left_out)}")
         return [*lines, *([self.footnote] if self.footnote else []), *self.notes]
 
 

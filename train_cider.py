@@ -1,4 +1,4 @@
-"""Train CIDER (Ming et al., ICLR 2023), or its SupCon and cross-entropy baselines.
+"""Train CIDER (Ming et al., ICLR 2023), PALM (Lu et al., ICLR 2024), or the SupCon and cross-entropy baselines.
 
     python train_cider.py                                        digits, two minutes on a laptop, nothing to download
     python train_cider.py --in-dataset CIFAR-10 --amp bf16 --channels-last            the paper's run, 500 epochs
@@ -28,8 +28,9 @@ from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
 from utils.errors import run_script
-from utils.losses import CompLoss, DisLoss, SupConLoss
+from utils.losses import CompLoss, DisLoss, MixtureLikelihoodLoss, PrototypeContrastLoss, SupConLoss
 from utils.prototypes import EMAPrototypes, LearnablePrototypes, simplex
+from utils.prototypes.mixture import MixturePrototypes
 from utils.training.distributed import gather_rows, processes
 from utils.training.monitor import HeadMonitor
 from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
@@ -94,6 +95,19 @@ def supcon_step(temperature: float) -> Step:
     return step
 
 
+def palm_step(prototypes: MixturePrototypes, *, w: float, temperature: float) -> Step:
+    """One step of PALM (Lu et al. 2024): L = L_MLE + w * L_contrast, for prototypes that this batch has moved."""
+    likelihood, contrast = MixtureLikelihoodLoss(temperature), PrototypeContrastLoss(prototypes.num_classes)
+
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        z, y = _embeddings(network, batch)
+        mu, weights = prototypes.update(z, y)
+        mle, pcon = likelihood(z, mu.detach(), weights), contrast(mu)
+        return {"loss": mle + w * pcon, "loss/mle": mle, "loss/contrast": pcon, "cosine/pairs": _pairs(z)}
+
+    return step
+
+
 def _embeddings(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Unit embeddings and labels of both views of the images of all processes, view 1 first."""
     z = gather_rows(network(batch.images), batch.size, views=2)
@@ -128,6 +142,11 @@ def make_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
     if args.loss == "supcon":
         steps, monitor = (supcon_step(args.temp),), HeadMonitor(trained_with=vars(args))
         return Recipe(model=model, steps=steps, augmentation=views, monitor=monitor)
+    if args.loss == "palm":
+        shape = (len(data.class_names), args.cache_size, args.feat_dim)
+        mixture = MixturePrototypes(*shape, args.proto_m, nearest=args.nearest)
+        steps, monitor = (palm_step(mixture, w=args.w, temperature=args.temp),), HeadMonitor(trained_with=vars(args))
+        return Recipe(model=model, steps=steps, augmentation=views, others={"mixture": mixture}, monitor=monitor)
     prototypes = make_prototypes(args, len(data.class_names))
     return Recipe(
         model=model,

@@ -107,6 +107,73 @@ class SupConLoss(nn.Module):
             return -(self.temperature / self.base_temperature) * log_likelihood.mean()
 
 
+class MixtureLikelihoodLoss(nn.Module):
+    """Maximum-likelihood loss of PALM: an embedding under the mixture of its class's prototypes (Lu et al. 2024).
+
+    loss = -mean_i [ sum_j w_ij z_i . p_j / T - log sum_j exp(z_i . p_j / T) ]
+
+    Args:
+        features: (N, D) unit rows.
+        prototypes: (M, D) unit rows; PALM passes them detached.
+        weights: (N, M) share of each prototype in a row, as `MixturePrototypes.update` gives it.
+    Returns:
+        scalar >= 0.
+    Raises:
+        ValueError: shapes that do not fit together, or an empty batch.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, features: Tensor, prototypes: Tensor, weights: Tensor) -> Tensor:
+        shape = (len(features), len(prototypes))
+        if features.shape[1:] != prototypes.shape[1:] or weights.shape != shape or 0 in shape:
+            raise ValueError(
+                f"features {tuple(features.shape)}, prototypes {tuple(prototypes.shape)} and weights "
+                f"{tuple(weights.shape)} do not fit"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            logits = _at_least_float32(features) @ (_at_least_float32(prototypes) / self.temperature).T  # N x M
+            return (logits.logsumexp(dim=1) - (weights * logits).sum(dim=1)).mean()
+
+
+class PrototypeContrastLoss(nn.Module):
+    """Contrastive loss of PALM between prototypes: those of one class draw together (Lu et al. 2024).
+
+    loss = -mean_j [ mean_{i in C(j), i != j} p_j . p_i / T - log sum_{i != j} exp(p_j . p_i / T) ]
+
+    Prototype j is of class j mod C; with one prototype a class the first term is 0 and all are only pushed apart.
+
+    Args:
+        prototypes: (C * P, D) unit rows; gradient flows through them.    num_classes: C.
+    Returns:
+        scalar.
+    Raises:
+        ValueError: a number of prototypes that is no multiple of C, or a single prototype.
+    """
+
+    def __init__(self, num_classes: int, temperature: float = 0.5) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.temperature = temperature
+
+    def forward(self, prototypes: Tensor) -> Tensor:
+        count = len(prototypes)
+        if prototypes.dim() != 2 or count < 2 or count % self.num_classes:
+            raise ValueError(
+                f"prototypes {tuple(prototypes.shape)} are not as many for each of {self.num_classes} classes"
+            )
+        with torch.autocast(prototypes.device.type, enabled=False):
+            prototypes = _at_least_float32(prototypes)
+            logits = prototypes @ prototypes.T / self.temperature
+            itself = torch.eye(count, dtype=torch.bool, device=prototypes.device)
+            classes = torch.arange(count, device=prototypes.device) % self.num_classes
+            same = (classes[:, None] == classes) & ~itself
+            mean_same = (logits * same).sum(dim=1) / max(count // self.num_classes - 1, 1)
+            return (logits.masked_fill(itself, -torch.inf).logsumexp(dim=1) - mean_same).mean()
+
+
 def log_weighted_sum_exp(logits: Tensor, weight: Tensor) -> Tensor:
     """Score of VOS, minus the weighted energy: larger = more in-distribution (Du et al. 2022, eq. 6).
 

@@ -28,6 +28,7 @@ class Method:
 METHODS = (
     Method("cider", "CIDER", "CIDERNet", "knn", trains_classifier=False),
     Method("supcon", "SupCon", "CIDERNet", "knn", trains_classifier=False),
+    Method("palm", "PALM", "CIDERNet", "maha++", trains_classifier=False),
     Method("ce", "Cross-entropy", "CIDERNet", "knn"),
     Method("vos", "VOS", "VOSNet", "energy"),
     Method("ce", "Cross-entropy", "VOSNet", "energy"),

@@ -16,6 +16,8 @@ _COMMON = dict(
     lr_decay_epochs=(100, 150, 180),
     save_epoch=100,
 )
+# OpenOOD's, which has no others than these for CIFAR; elsewhere batch and rate are those of CIDER.
+_PALM_COMMON = dict(proto_m=0.9, w=1.0, cache_size=6, nearest=5)
 _VOS_COMMON = dict(
     model="wrn-40-2",
     width=64,
@@ -82,9 +84,10 @@ def vos_settings(id_name: str, model: str | None) -> dict[str, Any]:
 
 
 def cider_settings(id_name: str, loss: str) -> dict[str, Any]:
-    """Settings of train_cider.py by option name, for an ID set and a loss ("cider", "supcon" or "ce")."""
+    """Settings of train_cider.py by option name, for an ID set and a loss ("cider", "supcon", "palm" or "ce")."""
     own = id_set(id_name).settings
-    return {**_COMMON, "warmup": "linear", **own.get("cider", {}), **(own.get("ce", {}) if loss == "ce" else {})}
+    of_loss = {"ce": own.get("ce", {}), "palm": {**_PALM_COMMON, **own.get("palm", {})}}.get(loss, {})
+    return {**_COMMON, "warmup": "linear", **own.get("cider", {}), **of_loss}
 
 
 def total_epochs(method: str, id_name: str) -> int:

@@ -59,7 +59,8 @@ class IDSet:
 # CIDER: Ming et al. 2023 and the scripts of the official code (500 epochs of 512 images x 2 views). VOS: Du et al. 2022
 # and the official classification code. MCD: Yu and Aizawa 2019; the fine-tuning as their code has it, the pre-training
 # as a third party's; on CIFAR the OOD set in the unlabelled mix is that of the paper's five which it finds hardest.
-# For digits and folder, and for VOS and MCD on ImageNet-100, the settings are choices of this repository.
+# PALM: OpenOOD v1.5. For digits and folder, and for VOS and MCD on ImageNet-100, the settings are choices of this
+# repository.
 _CIFAR = dict(
     reader="utils.data.cifar:read_cifar",
     size=32,
@@ -119,6 +120,7 @@ _RECORDS = (
         folder=_DATASETS / "CIFAR10",
         settings={
             "cider": dict(model="resnet18", epochs=500, batch_size=512, learning_rate=0.5, proto_m=0.95, w=2.0, seed=4),
+            "palm": dict(epochs=100, batch_size=16, learning_rate=0.1, warmup="none"),
             "ce": _CROSS_ENTROPY,
             "mcd": dict(ood=["TinyImageNet_resize"]),
         },
@@ -131,6 +133,7 @@ _RECORDS = (
         folder=_DATASETS / "CIFAR100",
         settings={
             "cider": dict(model="resnet34", epochs=500, batch_size=512, learning_rate=0.5, proto_m=0.5, w=1.0, seed=7),
+            "palm": dict(model="resnet18", epochs=100, proto_m=0.999),
             "ce": _CROSS_ENTROPY,
             "mcd": dict(ood=["TinyImageNet_resize"]),
         },

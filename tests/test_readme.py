@@ -1,4 +1,4 @@
-"""Every Python block of README.md runs as it stands, and every script and file that README.md names is there."""
+"""Every Python block of README.md and docs/ runs as it stands, and every script and file that they name is there."""
 
 import re
 
@@ -14,7 +14,9 @@ from utils.cli.settings import cider_settings
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.files import file_sha256
 
-TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+README = REPOSITORY / "README.md"
+PAGES = {path: path.read_text(encoding="utf-8") for path in (README, *sorted((REPOSITORY / "docs").glob("*.md")))}
+TEXT = "\n".join(PAGES.values())
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 CHECKPOINT = re.search(r'load_detector\("(.+?)"\)', TEXT)[1]
 
@@ -67,6 +69,21 @@ def test_scripts_and_flags_in_the_readme_exist():
             assert re.search(rf'"--{re.sub("[-_]", "[-_]", flag)}"', spelled), f"{script} has no --{flag}"
 
 
-def test_files_that_the_readme_links_to_exist():
-    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", TEXT)
-    assert links and not [link for link in links if not (REPOSITORY / link).exists()]
+def headings(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    words = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_headings_that_a_page_links_to_exist(page):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in headings(found.read_text(encoding="utf-8")), target
+
+
+def test_the_readme_is_short_and_lists_every_page():
+    assert len(PAGES[README].splitlines()) <= 220
+    assert not [page.name for page in PAGES if page != README and f"](docs/{page.name})" not in PAGES[README]]

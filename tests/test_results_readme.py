@@ -1,4 +1,4 @@
-"""README.md and results/: the tables are what the CSV files make, and the command that makes them."""
+"""README.md, docs/ and results/: the tables are what the CSV files make, and the command that makes them."""
 
 import re
 import statistics
@@ -10,12 +10,14 @@ from tests.result_rows import openood_run, row, run
 from utils.errors import UserError
 from utils.results import published, readme, rows
 
-TEXTS = {path.name if path.parent == REPOSITORY else "results": path.read_text("utf-8") for path in readme.PAGES}
+TEXTS = {path.relative_to(REPOSITORY).as_posix(): path.read_text("utf-8") for path in readme.PAGES}
 PUBLISHED = published.groups(published.read())
 
 
-@pytest.mark.parametrize(("page", "blocks"), [("README.md", 8), ("results", 7)])
-def test_the_tables_of_both_pages_are_those_that_the_files_make(page, blocks):
+@pytest.mark.parametrize(
+    ("page", "blocks"), [("README.md", 1), ("docs/results.md", 6), ("docs/methods.md", 2), ("results/README.md", 7)]
+)
+def test_the_tables_of_all_pages_are_those_that_the_files_make(page, blocks):
     assert len(re.findall("<!-- results: ", TEXTS[page])) >= blocks
     made = readme.fill(TEXTS[page], rows.read(), PUBLISHED)
     assert made == TEXTS[page], "python scripts/collect_results.py --readme mends it"
@@ -27,14 +29,14 @@ def test_every_experiment_of_the_file_is_shown_on_a_page():
     assert {tag for each in rows.read() for tag in each.experiment.split()} <= tags
 
 
-def test_a_number_of_the_readme_by_an_explicit_loop():
+def test_a_number_of_a_page_by_an_explicit_loop():
     values = [
         float(each.auroc)
         for each in rows.read()
         if "digits-demo" in each.experiment.split() and each.ood == "digits-6-9"
     ]
     assert len(values) >= 3
-    block = TEXTS["README.md"].split("<!-- results: digits-demo -->")[1].split("<!-- end -->")[0]
+    block = TEXTS["docs/results.md"].split("<!-- results: digits-demo -->")[1].split("<!-- end -->")[0]
     assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" in block
 
 

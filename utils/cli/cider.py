@@ -86,7 +86,7 @@ def parse_arguments(description: str | None = None, command_line: Sequence[str] 
     parser.refuse("--start-epoch", "--resume auto, the default, finds the epoch by itself")
     parser.refuse("--normalize", "embeddings are always normalised, as in the paper")
     parser.refuse(
-        "--subset", "every set is evaluated as METHODS in the README says; for a short training use --limit-train"
+        "--subset", "every set is evaluated as docs/protocols.md says; for a short training use --limit-train"
     )
     args = parser.parse_args(command_line)
     _refuse_without_function(parser, args)

@@ -1,4 +1,4 @@
-"""Tables in README.md and results/README.md, made from the CSV files.
+"""Tables in README.md, docs/ and results/README.md, made from the CSV files.
 
 Each stands between `<!-- results: NAME -->` and `<!-- end -->`.
 """
@@ -14,7 +14,7 @@ from utils.results.aggregate import Group, aggregate
 from utils.results.rows import Row
 from utils.results.tables import by_method, counterparts
 
-PAGES = (REPOSITORY / "README.md", REPOSITORY / "results" / "README.md")
+PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/results.md", "docs/methods.md", "results/README.md"))
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What a block shows of the groups of its experiment, and of all published lines.
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]

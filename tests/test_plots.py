@@ -58,7 +58,11 @@ def over_k(album, ood=OOD):
 def near_and_far(album, ood=OOD):
     results = [
         plots.SetResult(
-            name, group, {"fpr95": 0.2, "auroc": 0.9 + i / 100}, {"fpr95": (0.1, 0.3), "auroc": (0.8, 0.99)}
+            name,
+            group,
+            group == "near",
+            {"fpr95": 0.2, "auroc": 0.9 + i / 100},
+            {"fpr95": (0.1, 0.3), "auroc": (0.8, 0.99)},
         )
         for i, (name, group) in enumerate(zip(ood, itertools.cycle(["near", "far"])))
     ]
@@ -154,6 +158,11 @@ def test_equal_curves_are_told_apart_and_false_positives_are_on_a_logarithmic_ax
     first, second = figure.axes[0].lines[:2]
     assert first.get_linewidth() > second.get_linewidth() + 0.5 and figure.axes[0].get_xscale() == "log"
     assert min(first.get_xdata()) > 0
+
+
+def test_a_group_has_its_mean_where_it_has_a_whole_set(monkeypatch):
+    figure = shown_figure(monkeypatch, near_and_far)
+    assert [len(axes.collections) for axes in figure.axes] == [3, 3]  # error bars of both groups, and near's mean
 
 
 def test_names_in_any_script_are_drawn_and_long_ones_shortened():

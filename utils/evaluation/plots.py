@@ -161,16 +161,20 @@ def roc_curves(
 
 @dataclass(frozen=True)
 class SetResult:
-    """A dot of `near_and_far`: metrics as fractions, and where there was a bootstrap their intervals (low, high)."""
+    """A dot of `near_and_far`: metrics as fractions, and where there was a bootstrap their intervals (low, high).
+
+    whole: it is a whole set of the benchmark, and enters its group's mean.
+    """
 
     name: str
     group: str
+    whole: bool
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]] | None = None
 
 
 def near_and_far(album: Album, results: Sequence[SetResult]) -> Path:
-    """FPR95 and AUROC of each OOD set, near sets above far ones, with a line at each group's mean."""
+    """FPR95 and AUROC of each OOD set, near sets above far ones, with a line at the mean of each group's whole sets."""
     groups = [group for group in ("near", "far") if any(result.group == group for result in results)]
     ordered = [result for group in groups for result in results if result.group == group]
     with rc_context(album.rc):
@@ -180,7 +184,8 @@ def near_and_far(album: Album, results: Sequence[SetResult]) -> Path:
                 rows = [row for row, result in enumerate(ordered) if result.group == group]
                 values = np.array([100 * ordered[row].metrics[metric] for row in rows])
                 axes.errorbar(values, rows, xerr=_error(ordered, rows, metric, values), fmt="o", color=color, ms=4)
-                axes.vlines(values.mean(), rows[0] - 0.4, rows[-1] + 0.4, color=color, linewidth=1, linestyle="--")
+                if whole := [100 * ordered[row].metrics[metric] for row in rows if ordered[row].whole]:
+                    axes.vlines(np.mean(whole), rows[0] - 0.4, rows[-1] + 0.4, color=color, linewidth=1, linestyle="--")
             axes.set_xlabel(f"{metric.upper()}, %")
             axes.grid(axis="x", color="0.92")
             axes.set_yticks(range(len(ordered)), [f"{drawable(each.name)}  [{each.group}]" for each in ordered])

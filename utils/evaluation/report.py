@@ -232,7 +232,7 @@ def _draw_score(album: Album, result: ScoreResult) -> list[Path]:
 
 def _set_result(row: Row) -> plots.SetResult:
     ends = row.samples and {metric: interval(values) for metric, values in row.samples.items()}
-    return plots.SetResult(row.name, row.group, row.metrics, ends)
+    return plots.SetResult(row.name, row.group, row.official, row.metrics, ends)
 
 
 def _draw_features(

@@ -28,7 +28,7 @@ from utils.detection.detector import Detector, load_detector
 from utils.detection.files import Results, as_lines, draw_sheet, examine_files, write_csv, write_json
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
-from utils.errors import UserError, one_line, run_script
+from utils.errors import UserError, note, one_line, run_script
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, check_names
 
@@ -71,8 +71,8 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
         channels_last=args.channels_last,
         workers=args.workers,
     )
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    for text in notes:
+        note(text)
     try:
         save_reference(place, reference)
     except OSError as error:
@@ -156,8 +156,8 @@ def main() -> None:
             f"warning: the threshold comes from {len(detector.id_scores)} images only and is a rough one",
             file=sys.stderr,
         )
-    for note in other_files_note(str(args.images), listing.others):
-        print(f"note: {note}", file=sys.stderr)
+    for text in other_files_note(str(args.images), listing.others):
+        note(text)
     report(args, examine_files(detector, listing.paths, batch_size=args.batch_size, threads=args.workers), detector)
 
 

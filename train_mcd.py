@@ -20,7 +20,6 @@ if __name__ == "__main__":
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -39,7 +38,7 @@ from utils.data.augment import PaddedCrop, Plain
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
 from utils.data.unlabelled import Mix, load_mix
-from utils.errors import UserError, run_script
+from utils.errors import UserError, note, run_script
 from utils.losses import discrepancy_loss
 from utils.training.distributed import from_main, gather_rows, is_main, processes
 from utils.training.mix_monitor import MixMonitor
@@ -170,8 +169,8 @@ def announce(mix: Mix, batch_size: int) -> None:
         notes.append(
             f"the unlabelled mix has {len(mix.unlabelled):,} images, fewer than a batch: each batch has them all"
         )
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    for text in notes:
+        note(text)
 
 
 def main() -> None:

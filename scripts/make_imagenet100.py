@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from utils.data.id_records import ID_SETS
 from utils.data.imagenet import PUBLIC_LIST, read_class_list
-from utils.errors import UserError, run_script
+from utils.errors import UserError, note, run_script
 from utils.prepare.imagenet_source import PARTS, ImageNetPart, find_imagenet
 from utils.prepare.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
 from utils.prepare.prepare import draw
@@ -65,9 +65,9 @@ def main() -> None:
             f"{'there already' if made[part] else f'would be {done}' if args.dry_run else done}"
         )
         if made[part] and args.copy and any(child.is_symlink() for child in (args.destination / part).iterdir()):
-            print(f"note: {part} is there as links; remove it first to have copies", file=sys.stderr)
-    for note in count_notes(chosen):
-        print(f"note: {note}", file=sys.stderr)
+            note(f"{part} is there as links; remove it first to have copies")
+    for text in count_notes(chosen):
+        note(text)
     place = (
         []
         if args.destination.resolve() == ID_SETS["ImageNet-100"].folder.resolve()

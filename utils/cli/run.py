@@ -14,6 +14,7 @@ import torch
 from utils.cli.settings import folder_batches
 from utils.cli.train import fill_in, key_arguments, recorded
 from utils.data.id_sets import IDData, load_id
+from utils.errors import note
 from utils.files import file_sha256
 from utils.training import distributed
 from utils.training.run import Run
@@ -35,8 +36,8 @@ def load_data(args: argparse.Namespace) -> IDData:
         distributed.from_main(lambda: len(load().train))  # one process downloads, then all find it
     data = load()
     if distributed.is_main():
-        for note in (*args.notes, *data.notes):
-            print(f"note: {note}", file=sys.stderr)
+        for text in (*args.notes, *data.notes):
+            note(text)
     return data
 
 

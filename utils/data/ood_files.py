@@ -80,7 +80,7 @@ def list_file_beside(place: Path) -> Path:
 def is_own_draw(place: Path) -> bool:
     """Whether the images in `place` were drawn by prepare_data.py, which says so in the first line of the list."""
     try:
-        with open(list_file_beside(place), encoding="utf-8", errors="replace") as stream:
+        with open(list_file_beside(place), encoding="utf-8-sig", errors="replace") as stream:
             return stream.readline().startswith(DRAWN_HERE)
     except OSError:
         return False

@@ -1,6 +1,5 @@
 """Reference statistics of a checkpoint: from its evaluation, or from any folder of ID images (detect.py --fit)."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,7 @@ from utils.data.id_sets import IDData
 from utils.data.image_folder import abridged, list_images, load_files, other_files_note
 from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
-from utils.errors import UserError, one_line, shown
+from utils.errors import UserError, one_line, shown, warn
 from utils.evaluation.features import Features, extract
 from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.knn_search import knn_search
@@ -83,7 +82,7 @@ def keep_reference(
     try:
         save_reference(place, reference)
     except OSError as error:
-        warnings.warn(f"the reference statistics for detect.py could not be written: {one_line(error)}", stacklevel=2)
+        warn(f"the reference statistics for detect.py could not be written: {one_line(error)}")
         return None
     return place
 

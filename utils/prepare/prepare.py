@@ -153,7 +153,7 @@ def _drawn_names(row: OODSet, file: Path, place: Path) -> list[str]:
     images = [name for name in file_names(file) if _is_image(name)]
     path = list_file_beside(place)
     if path.is_file():
-        names = path.read_text(encoding="utf-8").split("\n")
+        names = path.read_text(encoding="utf-8-sig").split("\n")
         names = [name for name in names if name and not name.startswith("#")]
         unknown = sorted(set(names) - set(images))
         if unknown or len(set(names)) != row.count:

@@ -1,7 +1,6 @@
 """One process or many (torchrun): every function is a no-op on one process."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -10,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 T = TypeVar("T")
 
@@ -133,7 +132,7 @@ def check_sync_bn(device: torch.device, sync_bn: bool) -> None:
     if sync_bn and device.type != "cuda":
         refuse("--sync-bn works on GPUs only; leave it out on the CPU, where each process has its own statistics")
     if sync_bn and world_size() == 1:
-        print("note: --sync-bn has nothing to do in one process: its statistics are the batch's", file=sys.stderr)
+        note("--sync-bn has nothing to do in one process: its statistics are the batch's")
 
 
 def wrap(model: nn.Module, *, sync_bn: bool) -> nn.Module:

@@ -1,6 +1,5 @@
 """The weights that a training starts from: drawn, torchvision's from a file, or those of a checkpoint."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from torch import nn
 
 from models.resnet import load_torchvision_weights
 from utils.checkpoint import load_checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.training import distributed
 
 
@@ -53,4 +52,4 @@ def take_over(model: nn.Module, path: Path) -> None:
     fresh = sorted({name.split(".")[0] for name in own.keys() - fitting})
     if distributed.is_main():
         kept = f"; {', '.join(fresh)} did not fit and starts anew" if fresh else ""
-        print(f"note: starts from the weights of {path} (epoch {found.epoch}){kept}", file=sys.stderr)
+        note(f"starts from the weights of {path} (epoch {found.epoch}){kept}")

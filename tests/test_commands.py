@@ -136,6 +136,12 @@ def test_missing_data_is_named_with_what_to_do(tmp_path):
         (["--epochs", "3", "--warmup-epochs", "5"], "--warmup-epochs 5: --epochs 3 would end within the warm-up"),
         (["--w", "minus"], "--w: minus is not a number of at least 0"),
         (["--width", "4"], "--width: 4 is less than 8, the narrowest network that trains on every CPU"),
+        (["--nearest", "3"], "--cache-size and --nearest are about the mixture of --loss palm, not about cider"),
+        (["--loss", "palm", "--nearest", "7"], "--nearest 7 of --cache-size 6 prototypes a class is not possible"),
+        (
+            ["--loss", "palm", "--prototype-init", "simplex"],
+            "--prototypes and --prototype-init are CIDER's: palm moves its own",
+        ),
         (["--loss", "supcon", "-b", "1"], "--loss supcon compares images of a batch with each other"),
         (["--device", "cuda:7"], "--device cuda:7 can not be used here"),
         (["--proto", "0.9"], "unknown option --proto: did you mean --proto_m or --prototypes or --prototype-init?"),

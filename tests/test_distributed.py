@@ -14,12 +14,13 @@ from torch import nn
 from training_runs import SCRIPT, SMALL, folder, run, trained
 
 from models.cider import CIDERNet
-from train_cider import cider_step, supcon_step
+from train_cider import cider_step, palm_step, supcon_step
 from utils import checkpoint
 from utils.data.augment import Plain
 from utils.data.id_sets import load_id
 from utils.errors import UserError
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
+from utils.prototypes.mixture import MixturePrototypes
 from utils.training import distributed
 from utils.training.recipe import Recipe, cross_entropy_step
 from utils.training.run import Run
@@ -68,9 +69,12 @@ def three_steps(kind, path):
     (model.head if kind == "ce" else model.fc).requires_grad_(False)
     prototypes = LearnablePrototypes(CLASSES, DIM) if kind == "learnable" else EMAPrototypes(CLASSES, DIM, 0.5)
     prototypes.double()
-    step = {"ce": cross_entropy_step, "supcon": supcon_step(0.1)}.get(
-        kind, cider_step(prototypes, w=2.0, temperature=0.1)
-    )
+    mixture = MixturePrototypes(CLASSES, 3, DIM, 0.5, nearest=2).double()
+    step = {
+        "ce": cross_entropy_step,
+        "supcon": supcon_step(0.1),
+        "palm": palm_step(mixture, w=1.0, temperature=0.1),
+    }.get(kind, cider_step(prototypes, w=2.0, temperature=0.1))
     losses = []
 
     def noting(network, batch):
@@ -84,6 +88,7 @@ def three_steps(kind, path):
         forward="logits" if kind == "ce" else "forward",
         augmentation=Plain((0.5,) * 3, (0.5,) * 3),
         prototypes=prototypes,
+        others={"mixture": mixture},
     )
     settings = RunSettings(
         seed=0, epochs=1, batch_size=6, learning_rate=0.5, warmup="reference", warmup_epochs=9, print_freq=1
@@ -98,7 +103,7 @@ def three_steps(kind, path):
     torch.save({"losses": losses, **state}, path / f"{distributed.rank()} of {distributed.world_size()}.pt")
 
 
-@pytest.mark.parametrize("kind", ["cider", "learnable", "supcon", "ce"])
+@pytest.mark.parametrize("kind", ["cider", "learnable", "supcon", "palm", "ce"])
 def test_two_processes_do_what_one_does(tmp_path, kind):
     assert run_group(tmp_path, partial(three_steps, kind, tmp_path)) == [0, 0]
     three_steps(kind, tmp_path)

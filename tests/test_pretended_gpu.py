@@ -27,6 +27,7 @@ from utils.data.augment import PaddedCrop, Plain, TwoViews
 from utils.data.batches import Batch
 from utils.outliers import ClassQueues, NoiseOfSteps
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
+from utils.prototypes.mixture import MixturePrototypes
 from utils.training.meter import LossMeter
 from utils.training.recipe import ForwardPass, Step, cross_entropy_step
 
@@ -100,17 +101,19 @@ def labels_on_gpu(mode: FakeTensorMode) -> Tensor:
         return torch.zeros(IMAGES, dtype=torch.int64, device=GPU)
 
 
-@pytest.mark.parametrize("loss", ["cider", "learnable", "supcon", "ce"])
+@pytest.mark.parametrize("loss", ["cider", "learnable", "supcon", "palm", "ce"])
 def test_a_step_of_cider_and_its_baselines(pretended, loss) -> None:
     batch = two_views(pretended)
     with pretended:
         with torch.device(GPU):
             model = CIDERNet("resnet18", feat_dim=16, num_classes=CLASSES, width=8)
             moving, learnable = EMAPrototypes(CLASSES, 16, 0.5), LearnablePrototypes(CLASSES, 16)
+            mixture = MixturePrototypes(CLASSES, 6, 16, 0.9, nearest=5)
         step = {
             "cider": train_cider.cider_step(moving, w=2.0, temperature=0.1),
             "learnable": train_cider.cider_step(learnable, w=2.0, temperature=0.1),
             "supcon": train_cider.supcon_step(0.1),
+            "palm": train_cider.palm_step(mixture, w=1.0, temperature=0.1),
             "ce": cross_entropy_step,
         }[loss]
         if loss == "ce":

@@ -11,17 +11,20 @@ from functools import partial
 import pytest
 import torch
 from training_runs import (
+    SMALL,
     differences,
     folder,
     kill_after_events,
     kill_in_save,
     limit_file_size,
     run,
+    run_script_in_process,
     signal_after_lines,
     spoil_a_weight,
     trained,
 )
 
+import train_cider
 from utils import checkpoint
 from utils.files import typed
 from utils.training.resume import STATE_ENTRIES
@@ -320,3 +323,16 @@ def test_save_every(text, policy):
 def test_save_every_refuses(text):
     with pytest.raises(ValueError):
         SaveEvery.parse(text)
+
+
+def test_palm_goes_on_where_it_was_killed(tmp_path):
+    started = [text for text in SMALL if text not in ("--prototype-init", "class-means")]
+    palm = ("--loss", "palm", "--cache-size", "3", "--nearest", "2")
+    train = partial(run_script_in_process, train_cider.main, small=started, options=palm)
+    assert train(tmp_path / "whole").status == 0
+    killed = tmp_path / "killed"
+    assert train(killed, fault=partial(signal_after_lines, signal.SIGKILL, 5)).status == -signal.SIGKILL
+    assert "Finished" in train(killed).out
+    assert differences(trained(killed), trained(tmp_path / "whole")) == []
+    saved = checkpoint.load(folder(killed) / "last.pt", checksum_required=True)
+    assert saved["modules"]["mixture"]["prototypes"].shape == (18, 8)

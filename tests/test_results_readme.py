@@ -15,7 +15,7 @@ PUBLISHED = published.groups(published.read())
 
 
 @pytest.mark.parametrize(
-    ("page", "blocks"), [("README.md", 1), ("docs/results.md", 6), ("docs/methods.md", 2), ("results/README.md", 7)]
+    ("page", "blocks"), [("README.md", 2), ("docs/results.md", 5), ("docs/methods.md", 2), ("results/README.md", 7)]
 )
 def test_the_tables_of_all_pages_are_those_that_the_files_make(page, blocks):
     assert len(re.findall("<!-- results: ", TEXTS[page])) >= blocks

@@ -96,7 +96,7 @@ def test_supcontrast_on_a_folder_says_its_normalisation_as_text(tmp_path, contra
 
 def test_a_method_that_is_not_known_here_is_named(tmp_path, contrastive):
     options = argparse.Namespace(method="SimCLR", dataset="cifar10")
-    with pytest.raises(UserError, match="trained by the method 'simclr'; known are cider, supcon, ce"):
+    with pytest.raises(UserError, match="trained by the method 'simclr'; known are cider, supcon, palm, ce"):
         loaded({"opt": options, "model": renamed(contrastive, without=["fc."])}, tmp_path)
 
 

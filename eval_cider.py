@@ -178,6 +178,8 @@ def evaluate_images(
         k, notes = validated_neighbour(args, data, whole.subset(rows.validation), space, features_of)
     else:
         k, notes = neighbour(args, data, ood, space, features_of)
+    if rows is not None and not rows.whole:
+        notes.append(f"ID test is not {benchmark.label}'s whole one: {len(rows.test):,} images of it are there")
     evaluation = evaluate(
         train,
         test,

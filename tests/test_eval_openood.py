@@ -45,6 +45,7 @@ def test_both_cifars_in_small(name, run_eval, tmp_path):
     assert list(found["missing"]) == ["MNIST", "SVHN", "dtd", "Places365-val"]
     assert found["with_whole_id_test"].keys() == found["ood"].keys()
     assert "OOD is the positive class" in out and "ID validation images against TIN validation" in out
+    assert f"ID test is not OpenOOD v1.5's whole one: {len(rows.test):,} images of it are there" in out
     assert "average precision here and by trapezoids there" in out and "OpenOOD trains otherwise" in out
 
 

@@ -1,4 +1,4 @@
-"""A recipe: what a method trains and how, as plain values that a train script makes and utils/training"""
+"""A recipe: what a method trains and how, as plain values, which a train script makes and a Run carries out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

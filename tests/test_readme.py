@@ -87,3 +87,9 @@ def test_files_and_headings_that_a_page_links_to_exist(page):
 def test_the_readme_is_short_and_lists_every_page():
     assert len(PAGES[README].splitlines()) <= 220
     assert not [page.name for page in PAGES if page != README and f"](docs/{page.name})" not in PAGES[README]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_code_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:utils|models|scripts|results|benchmarks)/[\w/.]+)`", PAGES[page])
+    assert not [path for path in named if not (REPOSITORY / path).exists()]

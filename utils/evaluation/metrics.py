@@ -12,7 +12,7 @@ POSITIVES = ("ID", "OOD")
 
 
 def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = "ID") -> dict[str, float]:
-    """FPR95, AUROC, AUPR-In and AUPR-Out of scores that are larger for ID, as in CIDER's tables (METHODS: ID positive).
+    """FPR95, AUROC, AUPR-In and AUPR-Out of scores that are larger for ID, as in CIDER's tables (ID positive).
 
     fpr95     share of OOD accepted at the lowest threshold with the ID recall that is closest to 0.95. Of two recalls
               that are equally close, which 10, 30, 50, ... ID images have, rounding in float64 takes one as it does in

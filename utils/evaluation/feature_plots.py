@@ -57,7 +57,8 @@ def feature_projection(
             classes = [_dot(color, drawable(each)) for color, each in zip(colors, class_names, strict=True)]
         else:
             classes = [_dot("C0", f"{id_name}, coloured by class")]
-        legend_above(figure, [*classes, _dot(OOD_GREY, "OOD")], columns=3 if album.style == "paper" else 6)
+        on_screen = len(classes) + 1 if len(classes) < 8 else 6
+        legend_above(figure, [*classes, _dot(OOD_GREY, "OOD")], columns=3 if album.style == "paper" else on_screen)
         return album.save(figure, name)
 
 

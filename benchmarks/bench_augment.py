@@ -8,7 +8,7 @@ from torchvision import transforms
 from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians, one_thread
 from utils.data.augment import TwoViews
-from utils.data.order import batch_generator
+from utils.data.order import augmentation_generator
 
 SIZE, RUNS = 32, 7
 CROP_SCALE = (0.2, 1.0)
@@ -31,7 +31,7 @@ def _two_views(device: torch.device, count: int) -> dict:
     transform = torchvision_transform()
 
     def ours() -> Tensor:
-        return augmentation.apply(on_device, augmentation.draw(count, batch_generator(0, 0, 0)))
+        return augmentation.apply(on_device, augmentation.draw(count, augmentation_generator(0, 0)))
 
     def baseline() -> Tensor:
         return torch.stack([transform(image) for _ in range(augmentation.views) for image in pil_images])

@@ -104,6 +104,20 @@ def test_an_epoch_can_be_entered_at_any_batch(request, source):
             assert_same(one, other)
 
 
+def test_the_augmentation_is_drawn_once_an_epoch_and_ahead(memory, monkeypatch):
+    """A draw for every batch would cost more host time than the rest of a step on a GPU."""
+    augmentation, counts = views(), []
+    draw = augmentation.draw
+    monkeypatch.setattr(augmentation, "draw", lambda n, generator: counts.append(n) or draw(n, generator))
+    source = train_batches(memory, augmentation)
+    for _ in source.epoch(0):
+        pass
+    assert counts == [50, 50], "one draw for this epoch, and one for the next"
+    for _ in source.epoch(1):
+        pass
+    assert counts == [50] * 3 and len(source._drawn) == 2
+
+
 @pytest.mark.parametrize("source", ["memory", "files"])
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_the_processes_together_have_the_batch_of_one(request, source, world_size):

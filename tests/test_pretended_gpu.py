@@ -76,7 +76,8 @@ def views_of(mode: FakeTensorMode, augmentation: Plain) -> Tensor:
     with mode:
         images = torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8, device=GPU)
         with without_waits():
-            views = augmentation.apply(images, mode.from_tensor(drawn), channels_last=True)
+            numbers = mode.from_tensor(drawn).to(GPU, non_blocking=True)
+            views = augmentation.apply(images, numbers, channels_last=True)
     assert views.device.type == "cuda" and views.shape == (augmentation.views * IMAGES, 3, 32, 32)
     return views
 

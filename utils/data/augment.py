@@ -2,11 +2,11 @@
 
 Each kind has `views`, the number of views it makes of an image, and two steps that are kept apart:
 
-    params = augmentation.draw(n, generator)      # CPU, (views, n, P): every random number of the global batch
-    batch = augmentation.apply(images, params)    # device of `images`, (views * n, 3, S, S), view 1 of all images first
+    params = augmentation.draw(n, generator)      # CPU, (views, n, P): every random number of n images, an epoch's say
+    batch = augmentation.apply(images, params)    # device of both, (views * n, 3, S, S), view 1 of all images first
 
-A process that holds the images [a, b) of a global batch draws for the whole of it and applies `params[:, a:b]`; so the
-views do not depend on the number of processes, nor on the device.
+A process that holds the images [a, b) of an epoch draws for the whole of it and applies `params[:, a:b]`; so the views
+do not depend on the number of processes, on the device, or on the batch at which an epoch is entered.
 """
 
 import numpy as np
@@ -51,8 +51,8 @@ class Plain:
         self.std = std
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Numbers for `apply`, (views, n, P) float32 on the CPU."""
-        return finish_columns(torch.zeros(n, dtype=torch.bool), self.mean, self.std).unsqueeze(0)
+        """Numbers for `apply`, (views, n, P) float32 on the CPU; P = 0 where nothing is random."""
+        return torch.empty(1, n, 0)
 
     def from_file(self, image: Image.Image, size: int, generator: torch.Generator) -> Tensor:
         """What a loader makes of a decoded image: (3, size, size) uint8, or all its crops as (views, 3, size, size)."""
@@ -63,7 +63,7 @@ class Plain:
 
         Args:
             images: (n, 3, S, S) uint8, or (n, views, 3, S, S) uint8 that are cropped and mirrored already.
-            params: (views, n, P) from `draw`, on the CPU.
+            params: (views, n, P) from `draw`, on the device of `images`.
             channels_last: memory format of the result.
         Returns:
             (views * n, 3, S, S) float32 on the device of `images`, view 1 of all images first, normalised.
@@ -71,28 +71,30 @@ class Plain:
         cropped = images.ndim == 5
         if cropped:
             images = images.transpose(0, 1).flatten(0, 1)
-        params = params.flatten(0, 1)
+        columns = self._columns(params.flatten(0, 1))
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if images.device.type != "cpu":
-            # Pinned, so that the copy does not make the host wait for the device.
-            params = params.pin_memory() if images.device.type == "cuda" else params
-            params = params.to(images.device, non_blocking=True)
-            images = images.repeat(len(params) // len(images), 1, 1, 1)
-            return self._views(images, params, cropped, None).contiguous(memory_format=memory_format)
-        out = torch.empty(len(params), *images.shape[1:], memory_format=memory_format)
+            images = images.repeat(len(columns) // len(images), 1, 1, 1)
+            return self._views(images, columns, cropped, None).contiguous(memory_format=memory_format)
+        out = torch.empty(len(columns), *images.shape[1:], memory_format=memory_format)
         piece = max(1, PIXELS_PER_PIECE * torch.get_num_threads() // images[0, 0].numel())
-        for kind, members in self._kinds(params):
+        for kind, members in self._kinds(columns):
             for rows in members.split(piece):
                 chosen = images.index_select(0, rows % len(images))
-                out.index_copy_(0, rows, self._views(chosen, params.index_select(0, rows), cropped, kind))
+                out.index_copy_(0, rows, self._views(chosen, columns.index_select(0, rows), cropped, kind))
         return out
 
-    def _kinds(self, params: Tensor) -> list[tuple[int | None, Tensor]]:
-        """Rows of `params` sorted into kinds that `_views` can treat with less work than all together."""
-        return [(None, torch.arange(len(params)))]
+    def _columns(self, params: Tensor) -> Tensor:
+        """The numbers of each view (n, P) as `_views` takes them."""
+        never = torch.zeros(len(params), dtype=torch.bool, device=params.device)
+        return finish_columns(never, self.mean, self.std)
 
-    def _views(self, images: Tensor, params: Tensor, cropped: bool, kind: int | None) -> Tensor:
-        return finish(images.float().flatten(2), params).view(images.shape)
+    def _kinds(self, columns: Tensor) -> list[tuple[int | None, Tensor]]:
+        """Rows of `columns` sorted into kinds that `_views` can treat with less work than all together."""
+        return [(None, torch.arange(len(columns)))]
+
+    def _views(self, images: Tensor, columns: Tensor, cropped: bool, kind: int | None) -> Tensor:
+        return finish(images.float().flatten(2), columns).view(images.shape)
 
 
 class PaddedCrop(Plain):
@@ -108,11 +110,14 @@ class PaddedCrop(Plain):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         corner = torch.randint(-self.padding, self.padding + 1, (n, 2), generator=generator).float()
-        crops = torch.cat([corner, torch.full((n, 2), float(self.size)), _draw_flips(n, self.hflip, generator)], dim=1)
-        return torch.cat([crops, super().draw(n, generator)[0]], dim=1).unsqueeze(0)
+        sides = torch.full((n, 2), float(self.size))
+        return torch.cat([corner, sides, _draw_flips(n, self.hflip, generator)], dim=1).unsqueeze(0)
 
-    def _views(self, images: Tensor, params: Tensor, cropped: bool, kind: int | None) -> Tensor:
-        crops, last = params.split([CROP_COLUMNS, FINISH_COLUMNS], dim=1)
+    def _columns(self, params: Tensor) -> Tensor:
+        return torch.cat([params, super()._columns(params)], dim=1)
+
+    def _views(self, images: Tensor, columns: Tensor, cropped: bool, kind: int | None) -> Tensor:
+        crops, last = columns.split([CROP_COLUMNS, FINISH_COLUMNS], dim=1)
         return finish(crop_and_flip(images.float(), crops).flatten(2), last).view(images.shape)
 
 
@@ -154,10 +159,9 @@ class TwoViews(Plain):
         factors, order, chosen = draw_jitter(
             rows, generator, strength=self.strength, probability=self.jitter_probability
         )
-        grey = torch.rand(rows, generator=generator) < self.grey_probability
+        grey = torch.rand(rows, 1, generator=generator) < self.grey_probability
         hue_place = torch.where(chosen, (order == HUE).to(torch.uint8).argmax(dim=1), NO_JITTER)
-        columns = [boxes, flips, jitter_columns(factors, order), finish_columns(grey, self.mean, self.std)]
-        return torch.cat([hue_place[:, None], *columns], dim=1).view(self.views, n, -1)
+        return torch.cat([hue_place[:, None], boxes, flips, factors, order, grey], dim=1).view(self.views, n, -1)
 
     def from_file(self, image: Image.Image, size: int, generator: torch.Generator) -> Tensor:
         boxes = draw_boxes(self.views, image.height, image.width, self.crop_scale, generator).int().tolist()
@@ -170,12 +174,17 @@ class TwoViews(Plain):
             views.append(np.asarray(view))
         return torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy())
 
-    def _kinds(self, params: Tensor) -> list[tuple[int | None, Tensor]]:
-        kinds = [(kind, (params[:, 0] == kind).nonzero().squeeze(1)) for kind in range(NO_JITTER, HUE + 1)]
+    def _columns(self, params: Tensor) -> Tensor:
+        first, factors, order, grey = params.split([1 + CROP_COLUMNS, 4, 4, 1], dim=1)
+        last = finish_columns(grey[:, 0] > 0, self.mean, self.std)
+        return torch.cat([first, jitter_columns(factors, order), last], dim=1)
+
+    def _kinds(self, columns: Tensor) -> list[tuple[int | None, Tensor]]:
+        kinds = [(kind, (columns[:, 0] == kind).nonzero().squeeze(1)) for kind in range(NO_JITTER, HUE + 1)]
         return [(kind, rows) for kind, rows in kinds if len(rows)]
 
-    def _views(self, images: Tensor, params: Tensor, cropped: bool, kind: int | None) -> Tensor:
-        _, crops, colors, last = params.split([1, CROP_COLUMNS, COLOR_COLUMNS, FINISH_COLUMNS], dim=1)
+    def _views(self, images: Tensor, columns: Tensor, cropped: bool, kind: int | None) -> Tensor:
+        _, crops, colors, last = columns.split([1, CROP_COLUMNS, COLOR_COLUMNS, FINISH_COLUMNS], dim=1)
         pixels = images.float()
         if not cropped:
             pixels = crop_and_flip(pixels, crops)

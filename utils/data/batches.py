@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.data.augment import Plain
 from utils.data.images import FileImages, ImageSet, TensorImages, leave_process_group, read_image
-from utils.data.order import batch_generator, batch_sizes, epoch_order, image_generator
+from utils.data.order import augmentation_generator, batch_sizes, epoch_order, image_generator
 from utils.errors import UserError
 from utils.outliers import NoiseOfSteps
 
@@ -93,6 +93,7 @@ class TrainBatches:
         self.world_size = world_size
         self.channels_last = channels_last
         self.count = len(image_set)
+        self._drawn: dict[int, Tensor] = {}
         self.labels = image_set.labels.to(self.device)
         if isinstance(image_set, TensorImages):
             self.images: Tensor | None = image_set.images.to(self.device)
@@ -122,15 +123,27 @@ class TrainBatches:
         order = epoch_order(self.seed, epoch, self.count)
         order_on_device = order.to(self.device)
         files = self._file_batches(epoch, order, start)
+        params = self._parameters(epoch)
         for index in range(start, len(self)):
             begin, first, last, end = self._share(index)
             chosen = order_on_device[first:last]
             with torch.no_grad():
                 images = next(files) if self.images is None else self.images.index_select(0, chosen)
-                params = self.augmentation.draw(end - begin, batch_generator(self.seed, epoch, index))
-                views = self.augmentation.apply(images, params[:, first - begin : last - begin], self.channels_last)
+                views = self.augmentation.apply(images, params[:, first:last], self.channels_last)
             noise = self.noise and self.noise.of(epoch, index)
             yield Batch(views, self.labels.index_select(0, chosen), end - begin, epoch, index, noise)
+            if index == len(self) // 2:
+                self._parameters(epoch + 1)  # now, while a GPU has work: at the end of an epoch it has none
+
+    def _parameters(self, epoch: int) -> Tensor:
+        """Every random number of the augmentation of an epoch, by position in it, on the device: (views, count, P)."""
+        self._drawn = {number: params for number, params in self._drawn.items() if number in (epoch - 1, epoch)}
+        if epoch not in self._drawn:
+            params = self.augmentation.draw(self.count, augmentation_generator(self.seed, epoch))
+            if self.device.type == "cuda":
+                params = params.pin_memory()  # or the copy would make the host wait
+            self._drawn[epoch] = params.to(self.device, non_blocking=True)
+        return self._drawn[epoch]
 
     def _share(self, index: int) -> tuple[int, int, int, int]:
         """Positions in the epoch: begin of the batch, first and behind the last of this process, end of the batch."""

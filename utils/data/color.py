@@ -6,8 +6,8 @@ has its own formula and stands once, at one of four places in the random order. 
 
     3 matrix steps | hue | 3 matrix steps | greyscale and normalisation (one matrix and offset)
 
-where a step before or after the hue that an image does not have is the identity. Everything is drawn and laid out on
-the CPU; the numbers of one image are one row of COLOR_COLUMNS floats.
+where a step before or after the hue that an image does not have is the identity. Everything is drawn on the CPU, a few
+numbers an image, and laid out where the images are, as one row of COLOR_COLUMNS floats an image.
 """
 
 import torch
@@ -45,31 +45,34 @@ def draw_jitter(
 
 def jitter_columns(factors: Tensor, order: Tensor) -> Tensor:
     """Lay out jitter factors (n, 4) applied in `order` (n, 4) as (n, COLOR_COLUMNS) numbers for `jitter`."""
-    n = len(factors)
-    grey = torch.tensor(GREY_WEIGHTS)
+    n, device = len(factors), factors.device
+    grey = _on_device(GREY_WEIGHTS, device)
     towards = 1 - factors[:, :HUE]
-    steps = torch.zeros(n, 4, 4, 3)  # image x adjustment x (matrix rows, mean weights) x channel
-    steps[:, :, :3] = torch.eye(3)
+    steps = torch.zeros(n, 4, 4, 3, device=device)  # image x adjustment x (matrix rows, mean weights) x channel
+    steps[:, :, :3] = torch.eye(3, device=device)
     steps[:, :HUE, :3] *= factors[:, :HUE, None, None]
     steps[:, SATURATION, :3] += towards[:, SATURATION, None, None] * grey
     steps[:, CONTRAST, 3] = towards[:, CONTRAST, None] * grey
     place = order.argsort(dim=1)  # image x adjustment
     slot = place + (STEPS - 1) * (place > place[:, HUE:])
-    identity = torch.zeros(4, 3)
-    identity[:3] = torch.eye(3)
-    slots = identity.repeat(n, 2 * STEPS, 1, 1)
-    slots[torch.arange(n)[:, None], slot] = steps  # the hue's own matrix is the identity
-    channel = torch.arange(3) / 3
+    slots = torch.eye(4, 3, device=device).repeat(n, 2 * STEPS, 1, 1)
+    slots[torch.arange(n, device=device)[:, None], slot] = steps  # the hue's own matrix is the identity
+    channel = torch.arange(3, device=device) / 3
     return torch.cat([slots.flatten(1), factors[:, HUE:] - channel], dim=1)
 
 
 def finish_columns(grey: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(n, FINISH_COLUMNS) numbers for `finish`: greyscale where `grey` (n,) is true, then (x / 255 - mean) / std."""
-    weights = torch.tensor(GREY_WEIGHTS).expand(3, 3)
-    deviation = torch.tensor(std)
-    matrix = torch.where(grey[:, None, None], weights, torch.eye(3)) / (LEVELS * deviation[:, None])
-    offset = (-torch.tensor(mean) / deviation).expand(len(grey), 3)
+    weights = _on_device(GREY_WEIGHTS, grey.device).expand(3, 3)
+    deviation = _on_device(std, grey.device)
+    matrix = torch.where(grey[:, None, None], weights, torch.eye(3, device=grey.device)) / (LEVELS * deviation[:, None])
+    offset = (-_on_device(mean, grey.device) / deviation).expand(len(grey), 3)
     return torch.cat([matrix.flatten(1), offset], dim=1)
+
+
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(n,) float32, filled on the device: a copy from the host would make it wait for a GPU at every step."""
+    return torch.cat([torch.full((1,), value, device=device) for value in values])
 
 
 def jitter(pixels: Tensor, columns: Tensor, hue_place: int | None = None) -> Tensor:

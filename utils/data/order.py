@@ -1,4 +1,4 @@
-"""Which image comes when, and which random numbers a batch gets: functions of a few numbers and of nothing else.
+"""Which image comes when, and which random numbers an epoch gets: functions of a few numbers and of nothing else.
 
 A run that is resumed, or spread over several processes, sees the same order and the same augmentations, because no
 state is carried from one batch to the next.
@@ -25,9 +25,9 @@ def batch_sizes(n: int, batch_size: int) -> list[int]:
     return sizes
 
 
-def batch_generator(seed: int, epoch: int, batch: int) -> torch.Generator:
-    """CPU generator for the augmentation of global batch `batch` of epoch `epoch`."""
-    return _generator("batch", seed, epoch, batch)
+def augmentation_generator(seed: int, epoch: int) -> torch.Generator:
+    """CPU generator for the augmentation of all images of an epoch, in the order of their positions in it."""
+    return _generator("augmentation", seed, epoch)
 
 
 def outlier_generator(seed: int, epoch: int, block: int) -> torch.Generator:

@@ -26,12 +26,10 @@ if __name__ == "__main__":
 from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError, run_script
-from utils.files import atomic_write
-from utils.prepare.datasets_readme import count_text, readme_text, size_text
 from utils.prepare.download import megabytes
 from utils.prepare.inventory import check, check_imagenet_100, look
 from utils.prepare.prepare import prepare
-from utils.prepare.sources import BY_HAND, Source, places_of, source_of
+from utils.prepare.sources import BY_HAND, downloads_of, places_of
 
 # What --list may say of a set that it has counted and not read.
 STATES = {"missing": "missing", "found": "there, not read", "other": "other"}
@@ -40,18 +38,13 @@ STATES = {"missing": "missing", "found": "there, not read", "other": "other"}
 def main() -> int:
     """Do what the command line asks for; returns the exit status."""
     args = parse_arguments(__doc__)
-    if args.readme:
-        with atomic_write(args.root / "README.md", "w") as stream:
-            stream.write(readme_text())
-        print(f"written: {args.root / 'README.md'}")
-        return 0
+    if args.check:
+        return check_sets(args.only, args.root, decode=args.decode)
+    rows = choose(args.only)
+    print(f"data root: {args.root}   ({megabytes(free_space(args.root))} free)")
     if args.list:
-        return list_sets(choose(args.only), args.root, everything=args.only is None)
-    return (
-        check_sets(args.only, args.root, decode=args.decode)
-        if args.check
-        else prepare_sets(choose(args.only), args.root)
-    )
+        return list_sets(rows, args.root, everything=args.only is None)
+    return prepare_sets(rows, args.root)
 
 
 def choose(names: list[str] | None) -> list[OODSet]:
@@ -82,36 +75,40 @@ def choose(names: list[str] | None) -> list[OODSet]:
 
 def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
     """Print what each set is, where it comes from, and what of it is there."""
-    print(f"data root: {root}   ({megabytes(free_space(root))} free)\n")
     for row in rows:
-        found, source = look(row, root), source_of(row)
-        print(f"{row.name:<20} {STATES[found.state]}{': ' + found.what if found.what else ''}")
+        found = look(row, root)
+        places = places_of(row, root)
+        checksums = ", ".join(download.md5 for download in downloads_of(row, root) if download.md5)
         facts = {
-            "place": " and ".join(str(place) for place in places_of(row, root)),
-            "source": source.address,
+            "place": " and ".join(map(str, places)),
+            "source": row.source,
             "size": size_text(row),
-            "images": count_text(row),
-            "checksum": checksum_text(source),
+            "images": f"60,000 ({row.count:,} as OOD set)" if row.kind == "cifar" else f"{row.count:,}",
+            "checksum": f"md5 {checksums}" if checksums else "none published; the number of images is checked",
             "licence": row.licence,
         }
-        if found.state == "other" and found.place not in places_of(row, root):
+        if found.state == "other" and found.place not in places:
             facts["found at"] = str(found.place)
-        print("".join(f"    {name:<10} {value}\n" for name, value in facts.items()))
+        show(row.name, f"{STATES[found.state]}{': ' + found.what if found.what else ''}", facts)
     if everything:
         for row in OOD_SETS:
             if row.kind == "generated":
-                print(
-                    f"{row.name:<20} needs nothing on disk\n    {'source':<10} {row.source}\n"
-                    f"    {'licence':<10} {row.licence}\n"
-                )
+                show(row.name, "needs nothing on disk", {"source": row.source, "licence": row.licence})
         for item in BY_HAND:
-            print(f"{item.name:<24} by hand\n    {'place':<10} {item.place}\n    {'source':<10} {item.how}\n")
+            show(item.name, "by hand", {"place": item.place, "source": item.how})
     return 0
 
 
-def checksum_text(source: Source) -> str:
-    """The published checksum of a source, in words where there is none."""
-    return f"md5 {source.md5}" if source.md5 else "none published; the number of images is checked"
+def show(name: str, state: str, facts: dict[str, str]) -> None:
+    """Print a set and what is known of it."""
+    print(f"\n{name:<20} {state}")
+    for fact, value in facts.items():
+        print(f"    {fact:<10} {value}")
+
+
+def size_text(row: OODSet) -> str:
+    """How large the download is, as far as it is known before it starts."""
+    return "size not stated" if row.megabytes is None else f"about {row.megabytes:,} MB"
 
 
 def free_space(root: Path) -> int:
@@ -125,40 +122,36 @@ def check_sets(names: list[str] | None, root: Path, *, decode: bool) -> int:
     imagenet = id_set("ImageNet-100")
     others = None if names is None else [name for name in names if full_id_name(name) != imagenet.name]
     rows = [] if others == [] else choose(others)
-    checks = {row.name: partial(check, row, source_of(row), root) for row in rows}
+    checks = {row.name: partial(check, row, root) for row in rows}
     if others is None or len(others) < len(names):
         checks[imagenet.name] = partial(check_imagenet_100, root / imagenet.folder.name)
-    wrong = 0
+    status = 0
     for name, read in checks.items():
         found, faults = read(decode=decode)
-        print(
-            f"{name:<20} {'wrong' if faults else 'missing' if found.state == 'missing' else 'right'}"
-            f"{'' if found.state == 'missing' else f': {found.what}, {found.place}'}",
-            flush=True,
-        )
+        if found.state == "missing":
+            print(f"{name:<20} missing")
+            continue
+        print(f"{name:<20} {'wrong' if faults else 'right'}: {found.what}, {found.place}", flush=True)
         for fault in faults:
             print(f"    {fault}")
-        wrong += bool(faults)
-    return int(wrong > 0)
+            status = 1
+    return status
 
 
 def prepare_sets(rows: list[OODSet], root: Path) -> int:
     """Prepare one set after the other; a set that fails does not keep the next from being prepared."""
-    print(f"data root: {root}   ({megabytes(free_space(root))} free)")
     failed = []
     for row in rows:
-        source = source_of(row)
-        print(f"{row.name}: {source.address} ({size_text(row)})", flush=True)
+        print(f"{row.name}: {row.source} ({size_text(row)})", flush=True)
         try:
-            print(f"    {prepare(row, source, root)}")
+            print(f"    {prepare(row, root)}")
         except UserError as error:
             failed.append(row.name)
             print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
     if failed:
         print(f"not prepared: {', '.join(failed)}", file=sys.stderr)
-    downloads = [file for file in (root / "downloads").glob("*") if file.is_file()]
-    if downloads:
-        size = sum(file.stat().st_size for file in downloads)
+    size = sum(file.stat().st_size for file in (root / "downloads").glob("*"))
+    if size:
         print(f"{root / 'downloads'} holds {megabytes(size)}; what is unpacked is no longer needed there")
     return int(bool(failed))
 

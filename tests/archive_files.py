@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from scipy.io import savemat
 
 from tests.faulty_server import FaultyServer
 from utils.data.ood_table import OODSet
-from utils.prepare.sources import Source
 
 LSUN = OODSet("LSUN", "files", "", "", 3, ("LSUN/test", "LSUN"))
 
@@ -58,6 +58,7 @@ def everything_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def serve_archive(server: FaultyServer, content: bytes, name: str = "LSUN.tar.gz", *, md5: bool = True) -> Source:
+def served(row: OODSet, server: FaultyServer, content: bytes, name: str = "LSUN.tar.gz", *, md5: bool = True) -> OODSet:
+    """The row with a source on the server, which holds `content`."""
     server.content[f"/{name}"] = content
-    return Source(server.address(f"/{name}"), name, hashlib.md5(content).hexdigest() if md5 else None)
+    return replace(row, source=server.address(f"/{name}"), md5=hashlib.md5(content).hexdigest() if md5 else None)

@@ -2,10 +2,11 @@
 
 import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 
-from tests.archive_files import LSUN, everything_in, lsun_files, png, serve_archive, tar_of, zip_of
+from tests.archive_files import LSUN, everything_in, lsun_files, png, served, tar_of, zip_of
 from utils.errors import UserError
 from utils.prepare import archives
 from utils.prepare.archives import ArchiveError, temporary_folder, unpack
@@ -32,50 +33,57 @@ HOSTILE = {
 }
 
 
+PREPARED = ["prepared.json", "small_OOD_dataset", "small_OOD_dataset/LSUN"] + [
+    f"small_OOD_dataset/LSUN/test{name}" for name in ("", "/0.png", "/1.png", "/2.png")
+]
+
+
 @pytest.mark.parametrize(
     "name", ["LSUN/../../outside", "LSUN\\..\\..\\outside", "/tmp/outside-of-the-archive", "C:\\outside"]
 )
-def test_a_hostile_zip_leaves_nothing(server, tmp_path, name):
+def test_of_a_hostile_zip_nothing_but_the_images_gets_out(server, tmp_path, name):
     root = tmp_path / "inner" / "datasets"
-    source = serve_archive(server, zip_of({**lsun_files(), name: b"x"}), "LSUN.zip", md5=False)
-    with pytest.raises(UserError, match="refused, nothing was unpacked"):
-        prepare(LSUN, source, root)
-    assert everything_in(root) == ["downloads", "downloads/LSUN.zip"] and everything_in(tmp_path / "inner") == [
-        "datasets",
-        "datasets/downloads",
-        "datasets/downloads/LSUN.zip",
-    ]
+    row = served(LSUN, server, zip_of({**lsun_files(), name: b"x"}), "LSUN.zip", md5=False)
+    prepare(row, root)
+    assert everything_in(root) == ["downloads", "downloads/LSUN.zip", *PREPARED]
+    assert everything_in(tmp_path) == ["inner", "inner/datasets", *(f"inner/datasets/{n}" for n in everything_in(root))]
+    assert not Path("/tmp/outside-of-the-archive").exists()
 
 
 def test_a_flipped_bit_in_a_zip_is_found(server, tmp_path):
     content = bytearray(zip_of(lsun_files()))
     content[content.index(b"IDAT") + 20] ^= 1
-    source = serve_archive(server, bytes(content), "LSUN.zip", md5=False)
+    row = served(LSUN, server, bytes(content), "LSUN.zip", md5=False)
     with pytest.raises(UserError, match="damaged"):
-        prepare(LSUN, source, tmp_path)
+        prepare(row, tmp_path)
     assert not (tmp_path / "small_OOD_dataset").exists()
 
 
-@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_archive_leaves_nothing(server, tmp_path, members):
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_of_a_hostile_archive_nothing_but_the_images_gets_out(server, tmp_path, kind):
     root = tmp_path / "inner" / "datasets"
-    source = serve_archive(server, tar_of(lsun_files(), *members), md5=False)
-    with pytest.raises(UserError, match="refused, nothing was unpacked"):
-        prepare(LSUN, source, root)
-    assert everything_in(tmp_path) == [
-        "inner",
-        "inner/datasets",
-        "inner/datasets/downloads",
-        "inner/datasets/downloads/LSUN.tar.gz",
-    ]
+    row = served(LSUN, server, tar_of(lsun_files(), *HOSTILE[kind]), md5=False)
+    if kind == "parent folder":  # which begins like a name of the set
+        with pytest.raises(UserError, match="outside the destination"):
+            prepare(row, root)
+    else:
+        prepare(row, root)
+    prepared = [] if kind == "parent folder" else PREPARED
+    assert everything_in(root) == ["downloads", "downloads/LSUN.tar.gz", *prepared]
+    assert everything_in(tmp_path) == ["inner", "inner/datasets", *(f"inner/datasets/{n}" for n in everything_in(root))]
+    assert not Path("/tmp/outside-of-the-archive").exists()
 
 
-def test_the_filter_of_tarfile_stands_behind_the_checks(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "_fault", lambda member: None)
-    (tmp_path / "a.tar").write_bytes(tar_of({"../outside": b"x"}, compression=""))
-    with temporary_folder(tmp_path) as folder, pytest.raises(ArchiveError):
-        unpack(tmp_path / "a.tar", folder, lambda name: True)
-    assert everything_in(tmp_path) == ["a.tar"]
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_archive_whose_names_are_all_wanted_stays_in_its_folder(tmp_path, kind):
+    (tmp_path / "a.tar").write_bytes(tar_of({}, *HOSTILE[kind], compression=""))
+    with temporary_folder(tmp_path) as folder:
+        try:
+            unpack(tmp_path / "a.tar", folder, lambda name: True)
+        except ArchiveError as error:
+            assert "outside" in str(error)
+        assert all(path.resolve().is_relative_to(folder) and not path.is_symlink() for path in folder.rglob("*"))
+    assert everything_in(tmp_path) == ["a.tar"] and not Path("/tmp/outside-of-the-archive").exists()
 
 
 def test_an_archive_larger_than_the_disk_is_refused(tmp_path, monkeypatch):
@@ -106,8 +114,8 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_or_other_archive_does_not_get_the_official_place(server, tmp_path, content):
-    source = serve_archive(server, content, md5=False)
+    row = served(LSUN, server, content, md5=False)
     with pytest.raises(UserError, match="LSUN: .*(?s:.*)delete the file"):
-        prepare(LSUN, source, tmp_path)
+        prepare(row, tmp_path)
     assert everything_in(tmp_path) == ["downloads", "downloads/LSUN.tar.gz"]
     assert look(LSUN, tmp_path).state == "missing"

@@ -13,13 +13,12 @@ from scipy.io import savemat
 
 from utils.cli import options
 from utils.data import ood_sets, svhn
-from utils.data.id_records import id_set
+from utils.data.id_records import id_set, plain
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import FileImages, TensorImages
 from utils.data.ood_files import MissingSet
 from utils.data.ood_sets import load_ood
 from utils.data.ood_table import OOD_SETS, find_ood_set, full_ood_name
-from utils.data.spelling import plain
 from utils.errors import UserError
 
 

@@ -2,18 +2,20 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torchvision
+from pytorch_ood.dataset import img
 
-from tests.archive_files import LSUN, everything_in, png, serve_archive, svhn_file
+from tests.archive_files import LSUN, everything_in, png, served, svhn_file
 from tests.data_files import write_cifar10, write_images
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError
 from utils.files import REPOSITORY
-from utils.prepare.datasets_readme import readme_text
 from utils.prepare.inventory import look
-from utils.prepare.sources import BY_HAND, Source, places_of, source_of
+from utils.prepare.sources import BY_HAND, downloads_of, places_of
 
 
 @pytest.fixture
@@ -39,21 +41,45 @@ def test_every_set_has_a_source_a_place_and_a_licence():
     for row in OOD_SETS:
         assert row.licence
         if row.kind != "generated":
-            source = source_of(row)
-            # The libraries ask Dropbox for the file, the table names the page of the same file.
-            assert source.address.removesuffix("?dl=1").replace("/s/raw/", "/s/") == row.source
-            assert all(part.file_name and part.md5 for part in source.parts) if source.parts else source.file_name
-            assert (source.md5 is not None) == bool(row.maintained or row.md5)
             assert places_of(row, Path("datasets"))
+            assert all(download.file.suffix for download in downloads_of(row, Path("datasets")))
 
 
-def test_the_readme_is_the_one_of_the_table(script, tmp_path):
-    text = (REPOSITORY / "datasets" / "README.md").read_text(encoding="utf-8")
-    assert text == readme_text(), "run: python scripts/prepare_data.py --readme"
-    assert script("--readme", "--root", tmp_path) == 0
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+def test_addresses_and_checksums_are_those_of_the_libraries():
+    tables = {row.name: (row.source, row.parts or row.md5) for row in OOD_SETS if row.kind != "generated"}
+    for name in ("CIFAR10", "CIFAR100"):
+        facts = getattr(torchvision.datasets, name)
+        assert tables[name.replace("R1", "R-1")] == (facts.url, facts.tgz_md5)
+    address, _, md5 = torchvision.datasets.SVHN.split_list["test"]
+    assert tables["SVHN"] == (address, md5)
+    mnist = torchvision.datasets.MNIST
+    assert tables["MNIST"] == (mnist.mirrors[0], tuple(part for part in mnist.resources if "images" in part[0]))
+    for name, facts in {
+        "LSUN": img.LSUNCrop,
+        "LSUN_resize": img.LSUNResize,
+        "TinyImageNet_crop": img.TinyImageNetCrop,
+        "TinyImageNet_resize": img.TinyImageNetResize,
+        "dtd": img.Textures,
+    }.items():
+        assert tables[name] == (facts.url, facts.tgz_md5)
+
+
+def test_the_page_of_the_data_sets_has_what_the_table_has():
+    lines = (REPOSITORY / "datasets" / "README.md").read_text(encoding="utf-8").splitlines()
     for row in OOD_SETS:
-        assert row.kind == "generated" or (row.name in text and row.source.rpartition("/")[2] in text)
+        if row.kind == "generated":
+            continue
+        (line,) = (line for line in lines if line.startswith(f"| {row.name} |"))
+        _, _, images, download, md5, licence, _ = map(str.strip, line.split("|"))
+        count = f"{row.count:,}"
+        assert images == (f"60,000 ({count} as OOD set)" if row.kind == "cifar" else count) and licence == row.licence
+        size = f"about {row.megabytes:,} MB" if row.megabytes else "size not stated"
+        assert download == f"<{row.source}>, {size}"
+        assert md5 == (", ".join(md5 for _, md5 in row.parts) or row.md5 or "none published")
+        for place in places_of(row, Path("datasets")):
+            assert f"  {place.relative_to('datasets')}/ " in "\n".join(lines)
+    for item in BY_HAND:
+        assert f"| {item.name} | `{item.place}` | {item.how} |" in lines
 
 
 # The script
@@ -67,7 +93,7 @@ def test_list_shows_every_set(script, tmp_path, capsys):
         assert row.name in text
     for item in BY_HAND:
         assert item.name in text and item.how in text
-    assert "missing" in text and source_of(find_ood_set("SVHN")).md5 in text
+    assert "missing" in text and find_ood_set("SVHN").md5 in text
 
 
 def test_check_is_right_about_nothing_and_wrong_about_a_partial_set(script, tmp_path, capsys):
@@ -110,16 +136,15 @@ def test_list_does_not_claim_what_check_denies(script, tmp_path, capsys):
 
 
 def test_one_set_that_fails_does_not_stop_the_others(script, server, tmp_path, capsys, monkeypatch):
-    sources = {"LSUN": Source(server.address("/gone"), "LSUN.tar.gz"), "SVHN": None}
+    gone = replace(LSUN, source=server.address("/gone/LSUN.tar.gz"))
     row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
-    sources["SVHN"] = serve_archive(server, svhn_file(tmp_path / "made.mat", 30), "test_32x32.mat")
-    monkeypatch.setattr(script.module, "OOD_SETS", (LSUN, row))
-    monkeypatch.setattr(script.module, "find_ood_set", {"LSUN": LSUN, "SVHN": row}.get)
-    monkeypatch.setattr(script.module, "source_of", lambda row: sources[row.name])
+    row = served(row, server, svhn_file(tmp_path / "made.mat", 30), "test_32x32.mat")
+    monkeypatch.setattr(script.module, "OOD_SETS", (gone, row))
+    monkeypatch.setattr(script.module, "find_ood_set", {"LSUN": gone, "SVHN": row}.get)
     assert script("--only", "LSUN,SVHN", "--root", tmp_path / "data") == 1
     printed = capsys.readouterr()
     assert "LSUN could not be downloaded" in printed.err and "not prepared: LSUN\n" in printed.err
-    assert "404" in printed.err and server.address("/gone") in printed.err
+    assert "404" in printed.err and gone.source in printed.err
     assert "30 images in" in printed.out
     assert look(row, tmp_path / "data").state == "found"
 

@@ -31,11 +31,10 @@ def parse_prepare_data(description: str | None = None) -> argparse.Namespace:
         default=REPOSITORY / "datasets",
         help="where the sets lie (default: datasets/ of this repository)",
     )
-    parser.add_argument("--readme", action="store_true", help="write the README.md of that folder from the table")
     args = parser.parse_args()
-    if args.list + args.check + args.readme > 1:
-        parser.error("--list, --check and --readme exclude each other")
-    if not (args.list or args.check or args.readme or args.only):
+    if args.list and args.check:
+        parser.error("--list and --check exclude each other")
+    if not (args.list or args.check or args.only):
         parser.error("nothing to do: give --list, --check or --only NAME ...")
     if args.decode and not args.check:
         parser.error("--decode is for --check")

@@ -7,9 +7,8 @@ read the records, too.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from utils.data.spelling import named
 from utils.errors import UserError
 from utils.files import REPOSITORY
 
@@ -224,6 +223,17 @@ _RECORDS = (
 )
 ID_SETS: Mapping[str, IDSet] = {record.name: record for record in _RECORDS}
 ID_NAMES = tuple(ID_SETS)
+Record = TypeVar("Record")
+
+
+def plain(name: str) -> str:
+    """What the usual spellings of a name have in common: SVHN and svhn, CIFAR10, cifar-10 and CIFAR_10."""
+    return "".join(char for char in name.casefold() if char not in "-_ ")
+
+
+def named(text: str, records: Mapping[str, Record]) -> Record | None:
+    """The record that a name means in any usual spelling; None where it means none."""
+    return {plain(name): record for name, record in records.items()}.get(plain(text))
 
 
 def find_id_set(name: str) -> IDSet | None:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from utils.data.spelling import named
+from utils.data.id_records import named
 
 _HUANG = "http://pages.cs.wisc.edu/~huangrui/imagenet_ood_dataset/"
-_POOD = "pytorch_ood.dataset.img."
+_PLACES = "http://data.csail.mit.edu/places/places365/"
+_DROPBOX = "https://www.dropbox.com/s/raw/"
+_KRIZHEVSKY = "https://www.cs.toronto.edu/~kriz/"
+_RESEARCH, _UNKNOWN, _IMAGENET = "research use", "not stated", "ImageNet terms, non-commercial"
 
 
 @dataclass(frozen=True)
@@ -14,13 +17,13 @@ class OODSet:
 
     Attributes:
         kind: "files" (images in a folder), "svhn", "mnist", "cifar", or "generated" (needs nothing on disk).
-        folders: places below the OOD root, best first; upper and lower case are not told apart.
-        source: where to get it.
+        source: address of the file to download, or of the folder of all `parts`.
         count: images of the official set; None where there is none.
+        folders: places below the OOD root, best first; upper and lower case are not told apart.
         unverified_folders: places where a set of this kind but of unknown making is usually kept. It is used,
             but under a name that says so, and never enters the official mean.
-        maintained: class of a library that keeps the address and the checksum of the file up to date.
-        md5: of the file, where it is published and no library keeps it.
+        md5: of the file, where it is published.
+        parts: file name -> MD5, of a set that comes as several files.
         megabytes: about how large the download is, where that is known.
         drawn: the file holds more images, of which prepare_data.py draws `count` by a seeded rule.
     """
@@ -33,8 +36,8 @@ class OODSet:
     folders: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     unverified_folders: tuple[str, ...] = ()
-    maintained: str = ""
     md5: str | None = None
+    parts: tuple[tuple[str, str], ...] = ()
     megabytes: int | None = None
     drawn: bool = False
 
@@ -47,14 +50,14 @@ OOD_SETS = (
         "non-commercial use",
         10_000,
         ("svhn",),
-        maintained="torchvision.datasets.SVHN",
+        md5="eb5a983be6a315427106f1b164d9cef3",
         megabytes=64,
     ),
     OODSet(
         "places365",
         "files",
-        "http://data.csail.mit.edu/places/places365/test_256.tar",
-        "research use",
+        _PLACES + "test_256.tar",
+        _RESEARCH,
         10_000,
         ("places365/test_subset", "places365"),
         megabytes=4_400,
@@ -63,18 +66,18 @@ OOD_SETS = (
     OODSet(
         "LSUN",
         "files",
-        "https://www.dropbox.com/s/fhtsw1m3qxlwj6h/LSUN.tar.gz",
-        "not stated",
+        _DROPBOX + "fhtsw1m3qxlwj6h/LSUN.tar.gz",
+        _UNKNOWN,
         10_000,
         ("LSUN/test", "LSUN"),
         ("LSUN-crop", "LSUN_C"),
-        maintained=_POOD + "LSUNCrop",
+        md5="458a0a0ab8e5f1cb4516d7400568e460",
     ),
     OODSet(
         "iSUN",
         "files",
-        "https://www.dropbox.com/s/ssz7qxfqae0cca5/iSUN.tar.gz",
-        "not stated",
+        "https://www.dropbox.com/s/ssz7qxfqae0cca5/iSUN.tar.gz?dl=1",
+        _UNKNOWN,
         8_925,
         ("iSUN/iSUN_patches", "iSUN"),
     ),
@@ -82,48 +85,48 @@ OOD_SETS = (
         "dtd",
         "files",
         "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
-        "research use",
+        _RESEARCH,
         5_640,
         ("dtd/images", "dtd"),
         ("Textures",),
-        maintained=_POOD + "Textures",
+        md5="fff73e5086ae6bdbea199a49dfb8a4c1",
         megabytes=625,
     ),
     OODSet(
         "LSUN_resize",
         "files",
-        "https://www.dropbox.com/s/moqh2wh8696c3yl/LSUN_resize.tar.gz",
-        "not stated",
+        _DROPBOX + "moqh2wh8696c3yl/LSUN_resize.tar.gz",
+        _UNKNOWN,
         10_000,
         ("LSUN_resize/LSUN_resize", "LSUN_resize"),
         ("LSUN_R",),
-        maintained=_POOD + "LSUNResize",
+        md5="278b7b31c8cb7e804a1465a8ce03a2dc",
     ),
     OODSet(
         "TinyImageNet_crop",
         "files",
-        "https://www.dropbox.com/s/avgm2u562itwpkl/Imagenet.tar.gz",
-        "ImageNet terms, non-commercial",
+        _DROPBOX + "avgm2u562itwpkl/Imagenet.tar.gz",
+        _IMAGENET,
         10_000,
         ("Imagenet/test", "Imagenet"),
         unverified_folders=("TinyImageNet_crop",),
-        maintained=_POOD + "TinyImageNetCrop",
+        md5="7c0827e4246c3718a5ee076e999e52e5",
     ),
     OODSet(
         "TinyImageNet_resize",
         "files",
-        "https://www.dropbox.com/s/kp3my3412u5k9rl/Imagenet_resize.tar.gz",
-        "ImageNet terms, non-commercial",
+        _DROPBOX + "kp3my3412u5k9rl/Imagenet_resize.tar.gz",
+        _IMAGENET,
         10_000,
         ("Imagenet_resize/Imagenet_resize", "Imagenet_resize"),
         unverified_folders=("TinyImageNet_resize",),
-        maintained=_POOD + "TinyImageNetResize",
+        md5="0f9ff11d45babf2eff5fe12281d1ac31",
     ),
     OODSet(
         "TIN",
         "files",
         "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "ImageNet terms, non-commercial",
+        _IMAGENET,
         10_000,
         ("tiny-imagenet-200/val/images", "tin/val/images", "tin"),
         ("Tiny-ImageNet", "tiny-imagenet-200"),
@@ -137,14 +140,17 @@ OOD_SETS = (
         "CC BY-SA 3.0",
         70_000,
         ("MNIST/raw", "MNIST"),
-        maintained="torchvision.datasets.MNIST",
+        parts=(
+            ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+        ),
         megabytes=12,
     ),
     OODSet(
         "Places365-val",
         "files",
-        "http://data.csail.mit.edu/places/places365/val_256.tar",
-        "research use",
+        _PLACES + "val_256.tar",
+        _RESEARCH,
         36_500,
         ("places365_val", "val_256", "places365/val_256"),
         md5="e27b17d8d44f4af9a78502beb927f808",
@@ -153,35 +159,26 @@ OOD_SETS = (
     OODSet(
         "CIFAR-10",
         "cifar",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-        "not stated",
+        _KRIZHEVSKY + "cifar-10-python.tar.gz",
+        _UNKNOWN,
         10_000,
         ("CIFAR10", "CIFAR-10"),
-        ("CIFAR10",),
-        maintained="torchvision.datasets.CIFAR10",
+        md5="c58f30108f718f92721af3b95e74349a",
         megabytes=170,
     ),
     OODSet(
         "CIFAR-100",
         "cifar",
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-        "not stated",
+        _KRIZHEVSKY + "cifar-100-python.tar.gz",
+        _UNKNOWN,
         10_000,
         ("CIFAR100", "CIFAR-100"),
-        ("CIFAR100",),
-        maintained="torchvision.datasets.CIFAR100",
+        md5="eb9058c3a382ffc7106e4002c42a8d85",
         megabytes=169,
     ),
-    OODSet(
-        "iNaturalist",
-        "files",
-        _HUANG + "iNaturalist.tar.gz",
-        "non-commercial use",
-        10_000,
-        ("iNaturalist",),
-    ),
-    OODSet("SUN", "files", _HUANG + "SUN.tar.gz", "research use", 10_000, ("SUN",)),
-    OODSet("Places", "files", _HUANG + "Places.tar.gz", "research use", 10_000, ("Places",)),
+    OODSet("iNaturalist", "files", _HUANG + "iNaturalist.tar.gz", "non-commercial use", 10_000, ("iNaturalist",)),
+    OODSet("SUN", "files", _HUANG + "SUN.tar.gz", _RESEARCH, 10_000, ("SUN",)),
+    OODSet("Places", "files", _HUANG + "Places.tar.gz", _RESEARCH, 10_000, ("Places",)),
     OODSet("digits-6-9", "generated", "scikit-learn", "CC BY 4.0 (UCI)"),
     OODSet("photographs", "generated", "scikit-learn", "CC BY 2.0"),
     OODSet("uniform-noise", "generated", "made here", "none"),

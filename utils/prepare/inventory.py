@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.data import cifar, mnist
 from utils.data.id_records import id_set
@@ -16,13 +16,13 @@ from utils.data.svhn import load_selected_svhn
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, file_sha256, read_json
 from utils.prepare.download import file_md5
-from utils.prepare.sources import Source, ood_roots, places_of
+from utils.prepare.sources import ARRAYS, downloads_of, ood_roots, places_of
 
 RECORDS = "prepared.json"
+_OF_A_RECORD = ("sha256", "address", "file_sha256")  # of all images, and of the file they came from
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A set on disk. state: "missing", "found" (whole, by count) or "other"; `what` says in words what is there."""
 
     state: str
@@ -30,22 +30,14 @@ class Found:
     what: str
 
 
-@dataclass(frozen=True)
-class Record:
-    """What prepare_data.py put there: the digest of all images, and the file they came from."""
-
-    sha256: str
-    address: str
-    file_sha256: str
-
-
 def look(row: OODSet, data_root: Path) -> Found:
     """Count what is there, without reading it."""
-    kinds = {"cifar": _look_for_cifar, "svhn": _look_for_arrays, "mnist": _look_for_arrays, "files": _look_for_files}
-    return kinds[row.kind](row, data_root)
+    if row.kind == "cifar":
+        return _look_for_cifar(row, data_root)
+    return _look_for_arrays(row, data_root) if row.kind in ARRAYS else _look_for_files(row, data_root)
 
 
-def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False) -> tuple[Found, list[str]]:
+def check(row: OODSet, data_root: Path, *, decode: bool = False) -> tuple[Found, list[str]]:
     """Read everything that is there: what `look` says, and every fault found. No faults where nothing is found.
 
     Args:
@@ -54,16 +46,15 @@ def check(row: OODSet, source: Source, data_root: Path, *, decode: bool = False)
     found = look(row, data_root)
     if found.state == "missing":
         return found, []
-    faults = [found.what] if found.state == "other" else []
     if row.kind == "cifar":
-        faults = cifar_faults(row, found.place)
-        return found, faults + (_cifar_counts(row, found.place) if faults else [])
-    if row.kind != "files":
-        return found, faults + _other_files(source, found.place)
+        return found, cifar_faults(row, found.place)
+    faults = [found.what] if found.state == "other" else []
+    if row.kind in ARRAYS:
+        return found, faults + _other_files(row, found.place, data_root)
     if decode:
         faults += decoding_faults(list_images(found.place).paths)
     record = read_records(data_root).get(row.name)
-    if record is not None and images_digest(found.place) != record.sha256:
+    if record is not None and images_digest(found.place) != record["sha256"]:
         faults.append("files are not those that were unpacked: they were changed, renamed, added or removed")
     return found, faults
 
@@ -95,39 +86,23 @@ def images_digest(place: Path) -> str:
     return digest.hexdigest()
 
 
-def read_records(data_root: Path) -> dict[str, Record]:
-    """Records by the name of the set; empty where nothing was prepared yet."""
+def read_records(data_root: Path) -> dict[str, dict[str, str]]:
+    """What `add_record` wrote, by the name of the set; empty where nothing was prepared yet."""
     path = data_root / RECORDS
     try:
-        return {name: Record(**entry) for name, entry in read_json(path).items()}
+        return {name: {key: record[key] for key in _OF_A_RECORD} for name, record in read_json(path).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"damaged file: {one_line(error)}\n  file       : {path}\n  do         : delete it") from error
 
 
-def add_record(data_root: Path, name: str, record: Record) -> None:
-    """Write the record of one set beside those of the others."""
-    records = {**read_records(data_root), name: record}
+def add_record(data_root: Path, name: str, *record: str) -> None:
+    """Write the record of one set, as _OF_A_RECORD, beside those of the others."""
+    records = {**read_records(data_root), name: dict(zip(_OF_A_RECORD, record, strict=True))}
     with atomic_write(data_root / RECORDS, "w") as stream:
-        json.dump({key: asdict(records[key]) for key in sorted(records)}, stream, indent=2)
+        json.dump(dict(sorted(records.items())), stream, indent=2)
         stream.write("\n")
-
-
-def _look_for_cifar(row: OODSet, data_root: Path) -> Found:
-    place = places_of(row, data_root)[0]
-    folder = cifar.find_cifar(row.name, [place.parent])
-    if folder is None:
-        return Found("missing", place, "")
-    names = list(_cifar_files(row))
-    there = sum((folder / name).is_file() for name in names)
-    state = "found" if there == len(names) else "other"
-    return Found(state, folder, f"{there} of {len(names)} files")
-
-
-def _cifar_files(row: OODSet) -> dict[str, str]:
-    facts = cifar.cifar_facts(row.name)
-    return dict([*facts.train_list, *facts.test_list, (facts.meta["filename"], facts.meta["md5"])])
 
 
 def cifar_faults(row: OODSet, folder: Path) -> list[str]:
@@ -139,12 +114,27 @@ def cifar_faults(row: OODSet, folder: Path) -> list[str]:
     return faults + ([f"checksums differ from the official files: {', '.join(wrong)}"] if wrong else [])
 
 
-def _cifar_counts(row: OODSet, folder: Path) -> list[str]:
-    try:
-        counts = {part: len(cifar.read_split(row.name, folder, part).labels) for part in ("train", "test")}
-    except UserError as error:
-        return [str(error).splitlines()[0]]
-    return [f"they hold {counts['train']:,} training and {counts['test']:,} test images"]
+def _cifar_files(row: OODSet) -> dict[str, str]:
+    facts = cifar.cifar_facts(row.name)
+    return dict([*facts.train_list, *facts.test_list, (facts.meta["filename"], facts.meta["md5"])])
+
+
+def _other_files(row: OODSet, folder: Path, data_root: Path) -> list[str]:
+    files = [(folder / download.file.name, download.md5) for download in downloads_of(row, data_root)]
+    return [
+        f"{path.name} is not the published file: md5 {file_md5(path)} in place of {md5}"
+        for path, md5 in files
+        if path.is_file() and file_md5(path) != md5
+    ]
+
+
+def _look_for_cifar(row: OODSet, data_root: Path) -> Found:
+    place = places_of(row, data_root)[0]
+    folder = cifar.find_cifar(row.name, [place.parent])
+    if folder is None:
+        return Found("missing", place, "")
+    there = [(folder / name).is_file() for name in _cifar_files(row)]
+    return Found("found" if all(there) else "other", folder, f"{sum(there)} of {len(there)} files")
 
 
 def _look_for_arrays(row: OODSet, data_root: Path) -> Found:
@@ -157,15 +147,6 @@ def _look_for_arrays(row: OODSet, data_root: Path) -> Found:
         except UserError as error:
             return Found("other", folder, str(error).splitlines()[0])
     return Found("missing", places_of(row, data_root)[0], "")
-
-
-def _other_files(source: Source, folder: Path) -> list[str]:
-    files = [(part.md5, folder / part.file_name) for part in source.parts or (source,)]
-    return [
-        f"{path.name} is not the published file: md5 {file_md5(path)} in place of {md5}"
-        for md5, path in files
-        if path.is_file() and file_md5(path) != md5
-    ]
 
 
 def _look_for_files(row: OODSet, data_root: Path) -> Found:

@@ -1,35 +1,26 @@
-"""Where each data set comes from and where it goes: what the table of OOD sets says, completed from the libraries that
-maintain addresses and checksums (torchvision, pytorch-ood), and the things that only a person can fetch.
-"""
+"""Where each data set comes from and where it goes, and the things that only a person can fetch."""
 
-import importlib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from utils.data import cifar, mnist
+from utils.data import cifar
 from utils.data.id_records import ID_SETS, id_set
 from utils.data.ood_table import OODSet
 
 ARRAYS = ("svhn", "mnist")  # kinds of sets whose files stay as they are
 
 
-@dataclass(frozen=True)
-class Source:
-    """Address of the file that holds a set, the name it gets here, and its MD5 where one is published.
-
-    parts: the files of a set that comes as several, of which `address` is the folder.
-    """
+class Download(NamedTuple):
+    """A file to fetch: its address, where it goes, or is put by hand, and its MD5 where one is published."""
 
     address: str
-    file_name: str
-    md5: str | None = None
-    parts: tuple["Source", ...] = ()
+    file: Path
+    md5: str | None
 
 
-@dataclass(frozen=True)
-class ByHand:
-    """Something that no script can fetch: where a person gets it, and where it goes below the repository."""
+class ByHand(NamedTuple):
+    """Something that no script can fetch: where it goes below the repository, and where a person gets it."""
 
     name: str
     place: str
@@ -62,23 +53,12 @@ BY_HAND = (
 )
 
 
-def source_of(row: OODSet) -> Source:
-    """Address and checksum of a row that is not generated."""
-    if row.maintained:
-        # Imported late: the libraries take a second each, and most of what reads the table does without them.
-        module, _, name = row.maintained.rpartition(".")
-        facts = getattr(importlib.import_module(module), name)
-        if row.kind == "svhn":
-            address, file_name, md5 = facts.split_list["test"]
-            return Source(address, file_name, md5)
-        if row.kind == "mnist":
-            address = facts.mirrors[0]
-            parts = tuple(Source(address + name, name, md5) for name, md5 in facts.resources if name in mnist.FILES)
-            return Source(address, "", ", ".join(part.md5 for part in parts), parts)
-        return Source(facts.url, _file_name(row.source), facts.tgz_md5)
-    # A Dropbox link leads to a page about the file; this leads to the file.
-    query = "?dl=1" if "dropbox.com" in row.source else ""
-    return Source(row.source + query, _file_name(row.source), row.md5)
+def downloads_of(row: OODSet, data_root: Path) -> list[Download]:
+    """The files of a set: arrays go to their place, archives to downloads/."""
+    folder = places_of(row, data_root)[0] if row.kind in ARRAYS else data_root / "downloads"
+    if row.parts:
+        return [Download(row.source + name, folder / name, md5) for name, md5 in row.parts]
+    return [Download(row.source, folder / Path(urlsplit(row.source).path).name, row.md5)]
 
 
 def places_of(row: OODSet, data_root: Path) -> list[Path]:
@@ -92,13 +72,3 @@ def ood_roots(row: OODSet, data_root: Path) -> list[Path]:
     """The folders of OOD sets that this set belongs to: one for the CIFARs, one for ImageNet-100, or both."""
     folders = [record.ood_folder for record in ID_SETS.values() if row.name in record.ood]
     return [data_root / folder.name for folder in dict.fromkeys(folders or [id_set("CIFAR-10").ood_folder])]
-
-
-def archive_of(row: OODSet, source: Source, data_root: Path) -> Path:
-    """Where the downloaded file stands, and where a person puts one that was fetched elsewhere."""
-    folder = places_of(row, data_root)[0] if row.kind in ARRAYS else data_root / "downloads"
-    return folder / source.file_name
-
-
-def _file_name(address: str) -> str:
-    return urlsplit(address).path.rpartition("/")[2]

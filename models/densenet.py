@@ -51,32 +51,21 @@ class DenseNet(nn.Module):
         growth: channels that a layer adds; 12 in both papers.
     Shape:
         (N, 3, H, W) -> (N, out_features); 342 features for depth 100 and growth 12.
-    Raises:
-        ValueError: a depth that is not 6 n + 4.
     """
 
     def __init__(self, depth: int = 100, growth: int = 12) -> None:
         super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"the depth of a DenseNet-BC is 10, 16, 22, ..., 100, ...; not {depth}")
         layers = (depth - 4) // 6
         channels = 2 * growth
         self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
-        self.block1 = _Stage(layers, channels, growth)
-        channels += layers * growth
-        self.trans1 = _Transition(channels)
-        channels //= 2
-        self.block2 = _Stage(layers, channels, growth)
-        channels += layers * growth
-        self.trans2 = _Transition(channels)
-        channels //= 2
-        self.block3 = _Stage(layers, channels, growth)
-        channels += layers * growth
+        for number in (1, 2, 3):
+            self.add_module(f"block{number}", _Stage(layers, channels, growth))
+            channels += layers * growth
+            if number < 3:
+                self.add_module(f"trans{number}", _Transition(channels))
+                channels //= 2
         self.bn1 = nn.BatchNorm2d(channels)
         self.out_features = channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.trans1(self.block1(self.conv1(x)))

@@ -11,12 +11,19 @@
 A ResNet with a classifier and no projection head is what train_vos.py calls its cross-entropy baseline.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from models.archs import ARCHS, CIFAR_BLOCKS, IMAGENET_ARCHS
+from models.cider import CIDERNet
+from models.mcd import MCDNet
+from models.vos import VOSNet
+
+NETWORKS = {network.__name__: network for network in (CIDERNet, VOSNet, MCDNet)}
 
 # What torch.compile and the data-parallel wrappers put before the names of what they wrap, at any depth.
 _WRAPPERS = frozenset({"module", "_orig_mod"})
@@ -84,6 +91,48 @@ def recognise(weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Fore
         return ForeignNetwork("VOSNet", "vos" if "energy" in named else "ce", network, normalisation)
     method = str(options.get("method", "supcon" if _of_supcon(weights) else "cider")).casefold()
     return ForeignNetwork("CIDERNet", method, _with_classifier(named), normalisation)
+
+
+def config_from_state_dict(network: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Constructor arguments of the network that weights without metadata belong to, from names and shapes alone.
+
+    Args:
+        network: one of NETWORKS.    weights: under its own names.
+    Raises:
+        ValueError: they are those of no architecture known here; the message has what differs from the closest one.
+    """
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    closest: list[str] = sorted(found)
+    try:
+        for config in _possible_configs(network, found):
+            with torch.device("meta"):
+                expected = {name: value.shape for name, value in NETWORKS[network](**config).state_dict().items()}
+            wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+            if not wrong:
+                return config
+            closest = min(closest, wrong, key=len)
+    except KeyError as error:
+        raise ValueError(f"not the weights of a {network}: {error.args[0]} is missing.") from None
+    raise ValueError(
+        f"not the weights of a {network} known here: {len(closest)} names are missing, unknown or of another shape "
+        f"in the closest one, first {closest[0]}."
+    )
+
+
+def _possible_configs(network: str, found: Mapping[str, torch.Size]) -> Iterator[dict[str, Any]]:
+    """Arguments for every architecture, the others as these names and shapes have them; KeyError without such names."""
+    imagenet = "encoder.0.weight" in found
+    config = {"num_classes": found["head1.weight" if network == "MCDNet" else "fc.weight"][0]}
+    if network == "CIDERNet":
+        head = "linear" if "head.weight" in found else "mlp"
+        last = "head.weight" if head == "linear" else "head.2.weight"
+        config |= {"head": head, "feat_dim": found[last][0], "stem": "imagenet" if imagenet else "cifar"}
+    if network == "VOSNet":
+        config["uncertainty"] = "energy" in found
+    stem = "conv1.weight" if network == "VOSNet" else "encoder.conv1.weight"
+    for arch in IMAGENET_ARCHS if imagenet else CIFAR_BLOCKS if network == "CIDERNet" else ARCHS:
+        width = {"width": found[stem][0]} if arch in CIFAR_BLOCKS and not imagenet else {}
+        yield {"arch": arch, **config, **width}
 
 
 def _resnet_name(name: str) -> str:

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from models.archs import BOTTLENECK_ARCHS, CIFAR_BLOCKS, SMALLEST_WIDTH
 
-IMAGENET_LAYER4 = 7  # position of layer4 among the children of torchvision's ResNet
 _IMAGENET_POSITION = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
 
 
@@ -84,9 +83,6 @@ class CIFARResNet(nn.Module):
                 in_channels = channels * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.out_features = in_channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -102,42 +98,36 @@ def imagenet_resnet(arch: str, *, pretrained: bool) -> nn.Sequential:
     Raises:
         OSError: pretrained, and the ImageNet weights are neither in torch's cache nor can be downloaded.
     """
-    from torchvision.models import get_model  # here, so that small images need no torchvision
+    from torchvision.models import get_model, get_model_weights  # here, so that small images need no torchvision
 
-    encoder = nn.Sequential(*list(get_model(arch, weights=None).children())[:-1])
-    if pretrained:
-        load_torchvision_state_dict(encoder, _download_imagenet_weights(arch))
-    return encoder
+    weights = get_model_weights(arch).IMAGENET1K_V1 if pretrained else None  # the ones the paper starts from
+    try:
+        network = get_model(arch, weights=weights, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError) as error:  # no network, no disk, or a file with another hash
+        raise OSError(
+            f"the ImageNet weights of {arch} could not be downloaded ({error}).\n"
+            f"  looked for : {weights.url}\n"
+            f"  get it by  : download that file elsewhere; `--weights FILE` then works offline"
+        ) from error
+    return nn.Sequential(*list(network.children())[:-1])
 
 
 def load_torchvision_weights(encoder: nn.Sequential, path: str | Path) -> None:
-    """Fill an ImageNet encoder from a local file that holds the state dict of a torchvision ResNet.
+    """Fill an ImageNet encoder from a local file with the state dict of a torchvision ResNet, whose fc is left out.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no PyTorch file of tensors, or it belongs to another network.
+        ValueError: it is no PyTorch file of such weights, or it belongs to another network.
     """
     with Path(path).open("rb") as file:
         try:
-            state_dict = torch.load(file, map_location="cpu", weights_only=True)
+            weights = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file gives anything from OSError to UnpicklingError
             raise ValueError(f"{path} is damaged or is no PyTorch file of weights.") from error
-    try:
-        load_torchvision_state_dict(encoder, state_dict)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def load_torchvision_state_dict(encoder: nn.Sequential, state_dict: Mapping[str, Tensor]) -> None:
-    """Copy a torchvision ResNet's weights (`conv1.weight`, `layer1.0...`) into `imagenet_resnet`; its fc is left out.
-
-    Raises:
-        ValueError: names or shapes are not those of this network.
-    """
-    if not isinstance(state_dict, Mapping) or "conv1.weight" not in state_dict:
-        raise ValueError("no state dict of a torchvision ResNet: the name conv1.weight is missing.")
+    if not isinstance(weights, Mapping) or "conv1.weight" not in weights:
+        raise ValueError(f"{path}: no state dict of a torchvision ResNet: the name conv1.weight is missing.")
     renamed = {}
-    for name, tensor in state_dict.items():
+    for name, tensor in weights.items():
         child, _, rest = name.partition(".")
         if child != "fc":
             renamed[f"{_IMAGENET_POSITION.get(child, child)}.{rest}"] = tensor
@@ -145,7 +135,7 @@ def load_torchvision_state_dict(encoder: nn.Sequential, state_dict: Mapping[str,
         encoder.load_state_dict(renamed)
     except RuntimeError as error:
         reason = ascii(" ".join(str(error).split()))[1:200]  # it holds names from the file
-        raise ValueError(f"the weights are of another architecture. {reason}") from error
+        raise ValueError(f"{path}: the weights are of another architecture. {reason}") from error
 
 
 def _check_width(width: int) -> None:
@@ -160,17 +150,3 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential
     if stride == 1 and in_channels == out_channels:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
-
-
-def _download_imagenet_weights(arch: str) -> Mapping[str, Tensor]:
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(arch).IMAGENET1K_V1  # the ones the paper starts from
-    try:
-        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, no disk, or a file with another hash
-        raise OSError(
-            f"the ImageNet weights of {arch} could not be downloaded ({error}).\n"
-            f"  looked for : {weights.url}\n"
-            f"  get it by  : download that file elsewhere; `--weights FILE` then works offline"
-        ) from error

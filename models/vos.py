@@ -1,19 +1,17 @@
 """VOSNet: an encoder, a classifier, and the energy weights and logistic head that VOS trains beside them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.archs import ARCHS, CIFAR_BLOCKS, WIDE_RESNETS
-from models.encoders import build_encoder, full_precision
-from models.resnet import IMAGENET_LAYER4
+from models.archs import WIDE_RESNETS
+from models.encoders import Network, full_precision, outside_autocast
 
 PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
 
 
-class VOSNet(nn.Module):
+class VOSNet(Network):
     """Network of VOS (Du et al. 2022): class logits, and a logistic head on the weighted energy of the logits.
 
     In its state dict the encoder's names have no prefix, as in the official files (`conv1.weight`, ..., `fc.bias`);
@@ -47,61 +45,41 @@ class VOSNet(nn.Module):
         train_layers: str = "all",
         uncertainty: bool = True,
     ) -> None:
-        super().__init__()
         if train_layers not in ("all", "layer4"):
             raise ValueError(f"unknown train_layers {train_layers!r}; choose from all, layer4")
         if train_layers == "layer4" and stem != "imagenet":
             raise ValueError("train_layers 'layer4' belongs to the imagenet stem")
         if dropout is None:
             dropout = PAPER_DROPOUT if arch in WIDE_RESNETS else 0.0
-        self.encoder, dim = build_encoder(arch, stem=stem, width=width, dropout=dropout, pretrained=pretrained)
+        shape = {"arch": arch, "num_classes": num_classes, "feat_dim": feat_dim, "dropout": dropout, "width": width}
+        config = {**shape, "stem": stem, "train_layers": train_layers, "uncertainty": uncertainty}
+        super().__init__(config, pretrained=pretrained, dropout=dropout, freeze=train_layers == "layer4")
         self.bottleneck = nn.Sequential()
         if feat_dim is not None:
+            dim, self.embedding_dim = self.embedding_dim, feat_dim
             self.bottleneck = nn.Sequential(nn.BatchNorm1d(dim), nn.Linear(dim, feat_dim), nn.ReLU())
-            dim = feat_dim
-        self.fc = nn.Linear(dim, num_classes)
+        self.fc = nn.Linear(self.embedding_dim, num_classes)
         nn.init.zeros_(self.fc.bias)
         self.energy = nn.Parameter(torch.rand(num_classes)) if uncertainty else None
         self.logistic = nn.Linear(1, 2) if uncertainty else None
-        self.embedding_dim = dim
-        self.config = {
-            "arch": arch,
-            "num_classes": num_classes,
-            "feat_dim": feat_dim,
-            "dropout": dropout,
-            "stem": stem,
-            "pretrained": False,  # a rebuilt network gets its weights from the checkpoint
-            "width": width,
-            "train_layers": train_layers,
-            "uncertainty": uncertainty,
-        }
         self.register_state_dict_post_hook(_drop_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
-        self._partly_frozen = train_layers == "layer4"
-        if self._partly_frozen:
-            self.encoder[:IMAGENET_LAYER4].requires_grad_(False)
-            self.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Class logits (N, C)."""
         return self.classify(self.features(x))
 
-    def features(self, x: Tensor) -> Tensor:
+    def penultimate(self, x: Tensor) -> Tensor:
         """Penultimate features (N, d), not normalised: behind the bottleneck where there is one."""
-        return full_precision(self.bottleneck(self.encoder(x).flatten(1)))
+        return full_precision(self.bottleneck(self._encode(x)))
 
     def classify(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of penultimate features (N, d), which need not come from an image."""
         # Not in half precision: its steps are as large as the differences of energy that are to be learned.
-        with torch.autocast(features.device.type, enabled=False):
-            return self.fc(features)
-
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """All that an evaluation needs, from one forward pass: penultimate (N, d), logits (N, C)."""
-        return self.outputs_from_penultimate(self.features(x))
+        return outside_autocast(self.fc, features)
 
     def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
-        """What `outputs` has for images of these penultimate features (N, d)."""
+        """What images of these penultimate features (N, d) have: those, and logits (N, C)."""
         return {"penultimate": features, "logits": self.classify(features)}
 
     def uncertainty_parameters(self) -> list[nn.Parameter]:
@@ -113,50 +91,14 @@ class VOSNet(nn.Module):
         self.energy = self.logistic = None
         self.config["uncertainty"] = False
 
-    def train(self, mode: bool = True) -> "VOSNet":
-        """Set train or eval mode; what is frozen stays in eval mode, so that its batch-norm statistics stay, too."""
-        super().train(mode)
-        if self._partly_frozen:
-            self.encoder[:IMAGENET_LAYER4].eval()
-        return self
 
-
-def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Constructor arguments of the VOSNet that a state dict without metadata belongs to, from names and shapes alone.
-
-    Raises:
-        ValueError: it is neither a WRN nor the DenseNet of the official code, nor a ResNet for small images.
-    """
-    found = {name: tensor.shape for name, tensor in state_dict.items()}
-    if "fc.weight" not in found:
-        raise ValueError("not the weights of a VOSNet: fc.weight is missing.")
-    for arch in ARCHS:
-        config = {"arch": arch, "num_classes": found["fc.weight"][0], "uncertainty": "energy" in found}
-        if arch in CIFAR_BLOCKS and "conv1.weight" in found:
-            config["width"] = found["conv1.weight"][0]
-        with torch.device("meta"):
-            model = VOSNet(**config)
-        if found == {name: tensor.shape for name, tensor in model.state_dict().items()}:
-            return config
-    raise ValueError(f"not the weights of a VOSNet: none of {', '.join(ARCHS)} has these names and shapes.")
-
-
-def _drop_prefix(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict) -> None:
+def _drop_prefix(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, metadata: dict) -> None:
     """State-dict hook: `encoder.conv1.weight` is saved as `conv1.weight`."""
     for name in [name for name in state_dict if name.startswith(f"{prefix}encoder.")]:
         state_dict[prefix + name.removeprefix(f"{prefix}encoder.")] = state_dict.pop(name)
 
 
-def _add_prefix(
-    model: nn.Module,
-    state_dict: dict[str, Tensor],
-    prefix: str,
-    local_metadata: dict,
-    strict: bool,
-    missing: list[str],
-    unexpected: list[str],
-    errors: list[str],
-) -> None:
+def _add_prefix(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *more: Any) -> None:
     """State-dict hook: `conv1.weight` is loaded into `encoder.conv1.weight`."""
     own = {name for name, _ in model.named_children() if name != "encoder"} | {"energy"}
     for name in [name for name in state_dict if name.startswith(prefix)]:

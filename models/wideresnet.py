@@ -50,14 +50,10 @@ class WideResNet(nn.Module):
         dropout: probability of a zero between the convolutions of a block; 0.3 in VOS.
     Shape:
         (N, 3, H, W) -> (N, out_features), out_features = 64 * widen.
-    Raises:
-        ValueError: a depth that is not 6 n + 4.
     """
 
     def __init__(self, depth: int = 40, widen: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"the depth of a WRN is 10, 16, 22, 28, ...; not {depth}")
         blocks = (depth - 4) // 6
         widths = [16, 16 * widen, 32 * widen, 64 * widen]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
@@ -66,9 +62,6 @@ class WideResNet(nn.Module):
         self.block3 = _Stage(blocks, widths[2], widths[3], 2, dropout)
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.out_features = widths[3]
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.block3(self.block2(self.block1(self.conv1(x))))

@@ -86,9 +86,3 @@ def test_other_image_sizes_work() -> None:
 def test_wrong_settings_are_refused(kwargs: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         build_encoder(**kwargs)
-
-
-@pytest.mark.parametrize("network", [WideResNet, DenseNet])
-def test_impossible_depths_are_refused(network: type) -> None:
-    with pytest.raises(ValueError, match="not 30"):
-        network(30)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import mcd
-from models.archs import ARCHS
+from models.archs import ARCHS, CIFAR_BLOCKS
+from models.foreign import config_from_state_dict
 from models.mcd import MCDNet
 from tests.golden_rules import GOLDEN, fill_by_rule
 from utils.checkpoint import load_checkpoint, official_format, save
@@ -95,12 +95,13 @@ def test_autocast_gives_float32(small: MCDNet) -> None:
 def test_config_is_read_from_names_and_shapes(arch: str) -> None:
     with torch.device("meta"):
         state_dict = MCDNet(arch, 7).state_dict()
-    assert mcd.config_from_state_dict(state_dict) == {"arch": arch, "num_classes": 7}
+    width = {"width": 64} if arch in CIFAR_BLOCKS else {}
+    assert config_from_state_dict("MCDNet", state_dict) == {"arch": arch, "num_classes": 7, **width}
     state_dict["surplus"] = torch.empty(1)
-    with pytest.raises(ValueError, match="has these names and shapes"):
-        mcd.config_from_state_dict(state_dict)
+    with pytest.raises(ValueError, match="first surplus"):
+        config_from_state_dict("MCDNet", state_dict)
     with pytest.raises(ValueError, match="head1.weight is missing"):
-        mcd.config_from_state_dict({})
+        config_from_state_dict("MCDNet", {})
 
 
 def test_a_checkpoint_rebuilds_it_with_and_without_its_description(small: MCDNet, tmp_path) -> None:

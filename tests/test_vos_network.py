@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import vos
+from models.foreign import config_from_state_dict
 from models.vos import VOSNet
 from tests.golden_rules import GOLDEN, fill_by_rule
 
@@ -75,14 +75,14 @@ def test_without_uncertainty_there_are_no_numbers_that_nobody_trained() -> None:
 def test_config_is_read_from_names_and_shapes(arch: str) -> None:
     with torch.device("meta"):
         state_dict = VOSNet(arch, 7).state_dict()
-    assert vos.config_from_state_dict(state_dict) == {"arch": arch, "num_classes": 7, "uncertainty": True}
+    assert config_from_state_dict("VOSNet", state_dict) == {"arch": arch, "num_classes": 7, "uncertainty": True}
     official = {name: value for name, value in state_dict.items() if name not in OWN}
-    assert vos.config_from_state_dict(official) == {"arch": arch, "num_classes": 7, "uncertainty": False}
+    assert config_from_state_dict("VOSNet", official) == {"arch": arch, "num_classes": 7, "uncertainty": False}
     official.pop("bn1.weight")
-    with pytest.raises(ValueError, match="has these names and shapes"):
-        vos.config_from_state_dict(official)
+    with pytest.raises(ValueError, match="first bn1.weight"):
+        config_from_state_dict("VOSNet", official)
     with pytest.raises(ValueError, match="fc.weight is missing"):
-        vos.config_from_state_dict({})
+        config_from_state_dict("VOSNet", {})
 
 
 def test_the_views_of_one_pass_agree(small: VOSNet) -> None:

@@ -16,15 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import cider, mcd, vos
-from models.foreign import recognise, unwrapped
+from models.foreign import NETWORKS, config_from_state_dict, recognise, unwrapped
 from utils.data.plain_pickle import NumberType, number
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, check_archive, file_sha256
 from utils.methods import Method, find_method
-
-# Class of a network, as files name it -> the module that has it, with `config_from_state_dict`.
-NETWORKS = {"CIDERNet": cider, "VOSNet": vos, "MCDNet": mcd}
 
 
 @dataclass(frozen=True)
@@ -231,11 +227,10 @@ def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any]
         _check_tensor(entry, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
-        module = NETWORKS[name]
-        config = {**(config or module.config_from_state_dict(weights)), "pretrained": False}
+        config = {**(config or config_from_state_dict(name, weights)), "pretrained": False}
         # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
         with torch.device("meta"):
-            model = getattr(module, name)(**config)
+            model = NETWORKS[name](**config)
     model.load_state_dict(weights, assign=True)
     return model.float().eval()
 

@@ -23,8 +23,7 @@ class CIDERNet(Network):
     Shape:
         (N, 3, H, W) -> (N, feat_dim). Half precision inside autocast still gives float32 results.
     Raises:
-        ValueError: an unknown name, or settings that do not fit together.
-        OSError: the ImageNet weights cannot be had.
+        ValueError, OSError: as `build_encoder`, and for names of its own that are unknown.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """DenseNet-BC (Huang et al. 2017) for small images, ending at the penultimate features."""
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,25 +12,15 @@ class DenseLayer(nn.Module):
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
-        inner = 4 * growth
         self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 4 * growth, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(F.relu(self.bn1(x), inplace=True))
         out = self.conv2(F.relu(self.bn2(out), inplace=True))
         return torch.cat([x, out], 1)
-
-
-class _Stage(nn.Module):
-    def __init__(self, depth: int, in_channels: int, growth: int) -> None:
-        super().__init__()
-        self.layer = nn.Sequential(*(DenseLayer(in_channels + index * growth, growth) for index in range(depth)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
 
 
 class _Transition(nn.Module):
@@ -59,7 +51,9 @@ class DenseNet(nn.Module):
         channels = 2 * growth
         self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         for number in (1, 2, 3):
-            self.add_module(f"block{number}", _Stage(layers, channels, growth))
+            stage = nn.Sequential(*(DenseLayer(channels + index * growth, growth) for index in range(layers)))
+            # Two levels, for the names in checkpoints: block1.layer.0.conv1.weight.
+            self.add_module(f"block{number}", nn.Sequential(OrderedDict(layer=stage)))
             channels += layers * growth
             if number < 3:
                 self.add_module(f"trans{number}", _Transition(channels))

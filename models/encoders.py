@@ -75,9 +75,8 @@ class Network(nn.Module):
         self, config: dict[str, Any], *, pretrained: bool = False, dropout: float = 0.0, freeze: bool = False
     ) -> None:
         super().__init__()
-        arch, stem, width = config["arch"], config["stem"], config["width"]
-        encoder = build_encoder(arch, stem=stem, width=width, dropout=dropout, pretrained=pretrained)
-        self.encoder, self.embedding_dim = encoder
+        shape = {name: config[name] for name in ("arch", "stem", "width")}
+        self.encoder, self.embedding_dim = build_encoder(**shape, dropout=dropout, pretrained=pretrained)
         self.config = config
         self._frozen = freeze
         if freeze:
@@ -91,9 +90,7 @@ class Network(nn.Module):
         """Penultimate features (N, D), not normalised."""
         return full_precision(self._encode(x))
 
-    def features(self, x: Tensor) -> Tensor:
-        """What scores look at: the penultimate features (N, D)."""
-        return self.penultimate(x)
+    features = penultimate
 
     def train(self, mode: bool = True) -> "Network":
         """Set train or eval mode; what is frozen stays in eval mode."""

@@ -34,7 +34,6 @@ _SUPCONTRAST = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
 }
-_KNN_OOD = _SUPCONTRAST["cifar10"]  # for both sets
 _OPENOOD = {10: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), 100: _SUPCONTRAST["cifar100"]}
 
 
@@ -67,9 +66,8 @@ def unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if plain in weights:
             raise ValueError(f"two of its weights are called {plain}")
         weights[plain] = value
-    norms = [name.removesuffix("running_mean") for name in weights if name.endswith("running_mean")]
-    counters = {f"{norm}num_batches_tracked" for norm in norms}
-    return weights | {name: torch.tensor(0) for name in counters - weights.keys()}
+    norms = (name.removesuffix("running_mean") for name in weights if name.endswith("running_mean"))
+    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | weights
 
 
 def recognise(weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> ForeignNetwork:
@@ -89,15 +87,15 @@ def recognise(weights: Mapping[str, Tensor], options: Mapping[str, Any]) -> Fore
     if not _has(named, "head"):
         network = {name.removeprefix("encoder."): value for name, value in named.items()}
         return ForeignNetwork("VOSNet", "vos" if "energy" in named else "ce", network, normalisation)
-    method = str(options.get("method", "supcon" if _of_supcon(weights) else "cider")).casefold()
+    # SupContrast and knn-ood have names of their own, which neither CIDER nor OpenOOD's CIDER has.
+    of_supcon = _of_knn_ood(weights) or (_has(weights, "encoder") and not _has(weights, "fc"))
+    method = str(options.get("method", "supcon" if of_supcon else "cider")).casefold()
     return ForeignNetwork("CIDERNet", method, _with_classifier(named), normalisation)
 
 
 def config_from_state_dict(network: str, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Constructor arguments of the network that weights without metadata belong to, from names and shapes alone.
 
-    Args:
-        network: one of NETWORKS.    weights: under its own names.
     Raises:
         ValueError: they are those of no architecture known here; the message has what differs from the closest one.
     """
@@ -160,15 +158,13 @@ def _normalisation(
         return mean, std
     if "dataset" in options:
         return _SUPCONTRAST.get(str(options["dataset"]))
-    if any(".downsample." in name for name in weights):
-        return _KNN_OOD
+    if _of_knn_ood(weights):
+        return _SUPCONTRAST["cifar10"]  # for both sets
     return None if _has(weights, "encoder") else _OPENOOD.get(classes)
 
 
-def _of_supcon(weights: Mapping[str, Tensor]) -> bool:
-    """Whether these are SupContrast's or knn-ood's names, not those of CIDER or of OpenOOD's CIDER."""
-    without_classifier = _has(weights, "encoder") and not _has(weights, "fc")
-    return without_classifier or any(".downsample." in name for name in weights)
+def _of_knn_ood(names: Iterable[str]) -> bool:
+    return any(".downsample." in name for name in names)
 
 
 def _has(names: Iterable[str], child: str) -> bool:

@@ -16,8 +16,7 @@ class MCDNet(Network):
     Shape:
         (N, 3, H, W) -> a pair of (N, num_classes). Half precision inside autocast still gives float32 results.
     Raises:
-        ValueError: an unknown name, or settings that do not fit together.
-        OSError: the ImageNet weights cannot be had.
+        ValueError, OSError: as `build_encoder`.
     """
 
     def __init__(

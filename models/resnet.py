@@ -59,7 +59,6 @@ class CIFARResNet(nn.Module):
     """ResNet for small images: 3x3 stem, no max-pool, global average, no classifier.
 
     Args:
-        arch: one of CIFAR_BLOCKS.
         width: channels of the stem and the first stage, at least 8; the paper's networks have 64.
     Shape:
         (N, 3, H, W) -> (N, out_features), out_features = 8 * width, four times that for the bottleneck networks.
@@ -69,7 +68,11 @@ class CIFARResNet(nn.Module):
 
     def __init__(self, arch: str = "resnet18", width: int = 64) -> None:
         super().__init__()
-        _check_width(width)
+        # Below 8 input channels, oneDNN's backward pass for 1x1 convolutions of stride 2 in channels_last writes past
+        # its workspace without AVX-512 (its issue 6035): crashes, hangs, wrong gradients. The forward pass is right.
+        narrowest = 1 if torch.get_default_device().type == "meta" else SMALLEST_WIDTH
+        if width < narrowest:
+            raise ValueError(f"width must be at least {narrowest}, not {width}: not every CPU trains fewer channels")
         block = Bottleneck if arch in BOTTLENECK_ARCHS else BasicBlock
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -136,14 +139,6 @@ def load_torchvision_weights(encoder: nn.Sequential, path: str | Path) -> None:
     except RuntimeError as error:
         reason = ascii(" ".join(str(error).split()))[1:200]  # it holds names from the file
         raise ValueError(f"{path}: the weights are of another architecture. {reason}") from error
-
-
-def _check_width(width: int) -> None:
-    # Below 8 input channels, oneDNN's backward pass for 1x1 convolutions of stride 2 in channels_last writes past its
-    # workspace without AVX-512 (its issue 6035): crashes, hangs, wrong gradients. The forward pass is right.
-    narrowest = 1 if torch.get_default_device().type == "meta" else SMALLEST_WIDTH
-    if width < narrowest:
-        raise ValueError(f"width must be at least {narrowest}, not {width}: not every CPU trains fewer channels")
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:

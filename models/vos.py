@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.archs import WIDE_RESNETS
-from models.encoders import Network, full_precision, outside_autocast
+from models.encoders import Network, outside_autocast
 
 PAPER_DROPOUT = 0.3  # of the WRN in the VOS paper
 
@@ -29,8 +29,7 @@ class VOSNet(Network):
     Shape:
         (N, 3, H, W) -> (N, num_classes). Half precision inside autocast still gives float32 results.
     Raises:
-        ValueError: an unknown name, or settings that do not fit together.
-        OSError: the ImageNet weights cannot be had.
+        ValueError, OSError: as `build_encoder`, and for names of its own that are unknown.
     """
 
     def __init__(
@@ -45,10 +44,9 @@ class VOSNet(Network):
         train_layers: str = "all",
         uncertainty: bool = True,
     ) -> None:
-        if train_layers not in ("all", "layer4"):
-            raise ValueError(f"unknown train_layers {train_layers!r}; choose from all, layer4")
-        if train_layers == "layer4" and stem != "imagenet":
-            raise ValueError("train_layers 'layer4' belongs to the imagenet stem")
+        if train_layers != "all" and (train_layers, stem) != ("layer4", "imagenet"):
+            known = "all, layer4, which belongs to the imagenet stem"
+            raise ValueError(f"unknown train_layers {train_layers!r}; choose from {known}")
         if dropout is None:
             dropout = PAPER_DROPOUT if arch in WIDE_RESNETS else 0.0
         shape = {"arch": arch, "num_classes": num_classes, "feat_dim": feat_dim, "dropout": dropout, "width": width}
@@ -69,10 +67,6 @@ class VOSNet(Network):
         """Class logits (N, C)."""
         return self.classify(self.features(x))
 
-    def penultimate(self, x: Tensor) -> Tensor:
-        """Penultimate features (N, d), not normalised: behind the bottleneck where there is one."""
-        return full_precision(self.bottleneck(self._encode(x)))
-
     def classify(self, features: Tensor) -> Tensor:
         """Class logits (N, C) of penultimate features (N, d), which need not come from an image."""
         # Not in half precision: its steps are as large as the differences of energy that are to be learned.
@@ -81,6 +75,9 @@ class VOSNet(Network):
     def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:
         """What images of these penultimate features (N, d) have: those, and logits (N, C)."""
         return {"penultimate": features, "logits": self.classify(features)}
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.bottleneck(super()._encode(x))
 
     def uncertainty_parameters(self) -> list[nn.Parameter]:
         """Energy weights and logistic head, which get a gradient from virtual outliers only; none without them."""

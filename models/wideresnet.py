@@ -1,5 +1,8 @@
 """Wide ResNets (Zagoruyko and Komodakis 2016) for small images, ending at the penultimate features."""
 
+from collections import OrderedDict
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,16 +34,6 @@ class WideBlock(nn.Module):
         return shortcut + self.conv2(out)
 
 
-class _Stage(nn.Module):
-    def __init__(self, depth: int, in_channels: int, channels: int, stride: int, dropout: float) -> None:
-        super().__init__()
-        first = WideBlock(in_channels, channels, stride, dropout)
-        self.layer = nn.Sequential(first, *(WideBlock(channels, channels, 1, dropout) for _ in range(depth - 1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
-
-
 class WideResNet(nn.Module):
     """WRN-depth-widen without its classifier, parameters named as in the official VOS and MCD code.
 
@@ -57,9 +50,11 @@ class WideResNet(nn.Module):
         blocks = (depth - 4) // 6
         widths = [16, 16 * widen, 32 * widen, 64 * widen]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.block1 = _Stage(blocks, widths[0], widths[1], 1, dropout)
-        self.block2 = _Stage(blocks, widths[1], widths[2], 2, dropout)
-        self.block3 = _Stage(blocks, widths[2], widths[3], 2, dropout)
+        for number, (before, after) in enumerate(pairwise(widths), 1):
+            stage = [WideBlock(before, after, 1 if number == 1 else 2, dropout)]
+            stage += [WideBlock(after, after, 1, dropout) for _ in range(blocks - 1)]
+            # Two levels, for the names in checkpoints: block1.layer.0.conv1.weight.
+            self.add_module(f"block{number}", nn.Sequential(OrderedDict(layer=nn.Sequential(*stage))))
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.out_features = widths[3]
 

@@ -24,56 +24,51 @@ if __name__ == "__main__":
 from utils.data.id_records import ID_SETS
 from utils.data.imagenet import PUBLIC_LIST, read_class_list
 from utils.errors import UserError, note, run_script
-from utils.prepare.imagenet_source import PARTS, ImageNetPart, find_imagenet
-from utils.prepare.imagenet_subset import choose_images, count_notes, is_made, make_part, write_class_list
+from utils.prepare.imagenet import (
+    PARTS,
+    choose_images,
+    count_notes,
+    find_imagenet,
+    is_made,
+    make_part,
+    write_class_list,
+)
 from utils.prepare.prepare import draw
 
 
-def choose_classes(args: argparse.Namespace, parts: dict[str, ImageNetPart]) -> tuple[list[str], str]:
-    """The classes, sorted, and how they were chosen."""
+def choose_classes(args: argparse.Namespace, known: set[str]) -> tuple[list[str], str]:
+    """The classes, sorted, and how they were chosen; `known` are those of which there are images."""
     if not args.random:
-        path = args.classes or PUBLIC_LIST
-        return sorted(read_class_list(path)), f"those of {args.classes or 'the public list'}"
-    names = set.intersection(*(part.class_names() for part in parts.values()))
-    if not 2 <= args.random <= len(names):
+        return sorted(read_class_list(args.classes or PUBLIC_LIST)), f"those of {args.classes or 'the public list'}"
+    if not 2 <= args.random <= len(known):
         raise UserError(
-            f"--random {args.random}: a number from 2 to {len(names):,} is needed, which are in train and val"
+            f"--random {args.random}: a number from 2 to {len(known):,} is needed, which are in train and val"
         )
     seed = args.seed or 0
-    return draw(sorted(names), args.random, seed), (
-        f'{args.random:,} of {len(names):,}, those with the smallest SHA-256 of "{seed}:<wnid>"'
-    )
+    how = f'{args.random:,} of {len(known):,}, those with the smallest SHA-256 of "{seed}:<wnid>"'
+    return draw(sorted(known), args.random, seed), how
 
 
 def main() -> None:
     """Look at everything, then make what is not there yet."""
     args = parse_arguments(__doc__)
     parts = find_imagenet(args.source, args.val_labels)
-    names, how = choose_classes(args, parts)
+    names, how = choose_classes(args, parts["train"].keys() & parts["val"].keys())
     chosen = choose_images(parts, names)
     made = {part: is_made(args.destination / part, parts[part], chosen[part]) for part in PARTS}
     print(f"{args.destination}: {len(names):,} classes, {how}")
     if not (args.dry_run or all(made.values())):
         write_class_list(args.destination / "classes.txt", names, f"{len(names):,} classes of ImageNet: {how}")
+    done = f"{'would be ' if args.dry_run else ''}{'copied' if args.copy else 'linked'}"
     for part in PARTS:
         if not (made[part] or args.dry_run):
             make_part(args.destination / part, parts[part], chosen[part], copy=args.copy)
         images = sum(map(len, chosen[part].values()))
-        done = "copied" if args.copy else "linked"
-        print(
-            f"  {part:<5} {images:>9,} images  "
-            f"{'there already' if made[part] else f'would be {done}' if args.dry_run else done}"
-        )
-        if made[part] and args.copy and any(child.is_symlink() for child in (args.destination / part).iterdir()):
-            note(f"{part} is there as links; remove it first to have copies")
+        print(f"  {part:<5} {images:>9,} images  {'there already' if made[part] else done}")
     for text in count_notes(chosen):
         note(text)
-    place = (
-        []
-        if args.destination.resolve() == ID_SETS["ImageNet-100"].folder.resolve()
-        else ["--id_loc", str(args.destination)]
-    )
-    print(" ".join(["Train on it: sh scripts/train_cider_imgnet100.sh", *place]))
+    usual = args.destination.resolve() == ID_SETS["ImageNet-100"].folder.resolve()
+    print(f"Train on it: sh scripts/train_cider_imgnet100.sh{'' if usual else f' --id_loc {args.destination}'}")
 
 
 if __name__ == "__main__":

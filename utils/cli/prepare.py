@@ -63,7 +63,7 @@ def parse_make_imagenet100(description: str | None = None) -> argparse.Namespace
         type=Path,
         metavar="FILE",
         help="where the images of val/ all lie in one folder: a table of image and wnid a line, such as Kaggle's "
-        "LOC_val_solution.csv; the development kit's ILSVRC2012_validation_ground_truth.txt; or valprep.sh",
+        "LOC_val_solution.csv",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     args = parser.parse_args()

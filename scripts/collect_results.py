@@ -46,7 +46,7 @@ def metrics_files(places: list[Path]) -> list[Path]:
 
 def print_tables(found: list[rows.Row], id_names: list[str], form: str) -> None:
     """For each ID set tables per experiment and benchmark, and the published lines of each benchmark."""
-    lines = published.groups(published.read())
+    lines = published.lines()
     show = FORMATS[form]
     for id_name in id_names:
         of_id = [row for row in found if row.id == id_name]
@@ -91,11 +91,11 @@ def main() -> None:
     if args.experiment:
         found = [row for row in found if args.experiment in row.experiment.split()]
     known = list(dict.fromkeys(row.id for row in new or found))
-    if args.id and not any(row.id == args.id for row in [*found, *published.read()]):
+    if args.id and args.id not in [*(row.id for row in found), *(line.facts["id"] for line in published.lines())]:
         raise UserError(f"there is nothing on {args.id}\n  there are  : {', '.join(known) or 'no rows at all'}")
     print_tables(found, [args.id] if args.id else known, args.format)
     if args.readme:
-        for page, changed in readme.fill_pages(rows.read(), published.groups(published.read())).items():
+        for page, changed in readme.fill_pages().items():
             print(f"{page}: {'tables made anew' if changed else 'unchanged'}")
 
 

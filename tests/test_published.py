@@ -9,12 +9,12 @@ from utils.data.ood_table import OPENOOD_COUNTS
 from utils.errors import UserError
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import as_text
-from utils.results import published
+from utils.results import published, rows
 from utils.results.readme import published_lines
 from utils.results.tables import by_method
 
-ROWS = published.read()
-LINES = published.groups(ROWS)
+ROWS = rows.read(published.PUBLISHED, published.Number)
+LINES = published.lines()
 WITH_CELLS = [line for line in LINES if line.cells and line.means]
 
 
@@ -118,7 +118,7 @@ def test_numbers_are_shown_as_their_source_gives_them():
 )
 def test_a_number_without_mark_or_set_is_refused(change, said):
     with pytest.raises(UserError, match=said):
-        published.check(replace(ROWS[0], **change), "here")
+        replace(ROWS[0], **change).check("here")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_cell_that_is_empty_or_no_number_is_refused(old, new, said, tmp_path):
     assert old in text
     (tmp_path / "published.csv").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(UserError, match=said):
-        published.read(tmp_path / "published.csv")
+        published.lines(tmp_path / "published.csv")
 
 
 def test_the_board_is_of_the_images_that_the_lists_have():

@@ -14,7 +14,7 @@ from utils.results import published, rows
 from utils.results.aggregate import Spread, aggregate, columns_of, spread
 from utils.results.tables import by_method, counterparts, labels, same_setup
 
-PUBLISHED = published.groups(published.read())
+PUBLISHED = published.lines()
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
@@ -49,6 +49,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         ({"id_files": "official"}, "id_files is official"),
         ({"date": ""}, "date is empty"),
         ({"images": "many"}, "not a whole number"),
+        ({"id_accuracy_probe": "100.5"}, "id_accuracy_probe is 100.5, not a percentage"),
     ],
 )
 def test_a_row_that_must_not_stand_there_is_refused_on_reading_and_writing(given, said, tmp_path):
@@ -104,7 +105,7 @@ def test_a_byte_order_mark_is_read_over(tmp_path):
     "name", ["SVHN_crops", "scenes", "dtd (partial, 1,200 of 5,640)", "SVHN (own folder)", "noise"]
 )
 def test_a_stand_in_under_a_name_of_its_own_is_fine(name):
-    rows.check(replace(row(images=17), ood=name), "here")
+    row(images=17, ood=name).check("here")
 
 
 def test_the_file_of_the_repository_is_sound():
@@ -150,7 +151,7 @@ METRICS = {
             },
         }
     },
-    "id_accuracy": {"knn": 0.987654},
+    "id_accuracy": {"knn": 0.987654, "linear_probe": 0.98543},
     "geometry_degrees": {"dispersion": 63.25, "compactness": 13.06, "head/dispersion": 100.0},
     "separability_degrees": {"iSUN (scored part, 8,033 of 8,925)": 19.96},
     "unlabelled": {"mode": "transductive"},
@@ -188,7 +189,7 @@ def test_a_metrics_json_becomes_rows(tmp_path):
     assert (first.set, second.set, first.benchmark) == ("iSUN", "", "cider")
     assert (first.method, first.arch, first.width) == ("mcd", "resnet18", 16)
     assert (first.score, first.K, first.seed, first.epochs) == ("knn", 100, 5, 30)
-    assert (str(first.fpr95), str(first.id_accuracy_knn)) == ("12.35", "98.77")
+    assert (str(first.fpr95), str(first.id_accuracy_knn), str(first.id_accuracy_probe)) == ("12.35", "98.77", "98.54")
     assert (str(first.dispersion), str(first.compactness)) == ("63.2", "13.1")
     assert (str(first.separability), second.separability) == ("20.0", None)
     assert (first.unlabelled, first.experiment, first.id_images) == ("transductive", "mine", 9000)

@@ -16,7 +16,7 @@ SAME = (
     *("method", "arch", "width", "id", "benchmark", "score", "K", "epochs", "positive"),
     *("id_images", "train_images", "id_files", "unlabelled", "trained_with"),
 )
-OF_A_RUN = ("id_accuracy_knn", "dispersion", "compactness")
+OF_A_RUN = ("id_accuracy_knn", "id_accuracy_probe", "dispersion", "compactness")
 # Means over sets, in the order of tables. Over how many sets CIDER's and VOS's means are is in their names; near and
 # far are OpenOOD's.
 MEANS = ("mean (4)", "mean (5)", "mean (6)", "near", "far")
@@ -81,7 +81,7 @@ def _group(facts: dict[str, Any], runs: list[list[Row]]) -> Group:
         cells={name: _spreads(rows, (*METRICS, "separability")) for name, rows in found.items()},
         means={
             label: {metric: spread([_mean(run, members, metric) for run in by_set]) for metric in METRICS}
-            for label, members in _means(facts["benchmark"], facts["id"], whole)
+            for label, members in means_of(facts["benchmark"], facts["id"], whole)
         },
         sets={name: rows[0].set for name, rows in found.items()},
         run=_spreads([run[0] for run in runs], OF_A_RUN),
@@ -105,7 +105,7 @@ def _by_set(run: list[Row], runs: list[list[Row]]) -> dict[str, Row]:
     return {row.ood if len(counts[row.ood]) == 1 else f"{row.ood}: {row.images}": row for row in run}
 
 
-def _means(benchmark: str, id_name: str, whole: set[str]) -> list[tuple[str, list[str]]]:
+def means_of(benchmark: str, id_name: str, whole: set[str]) -> list[tuple[str, list[str]]]:
     """Labels and members of the benchmark's means, given the sets that are whole in all runs.
 
     Of several groups one that lacks sets is there too, under a name that says which it has; a mean over all is not.

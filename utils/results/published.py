@@ -1,6 +1,5 @@
 """Published and user-reported numbers: results/published.csv, each with its source and how far it can be trusted."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +9,7 @@ from utils.errors import UserError
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY
 from utils.results.aggregate import MEANS, Cell, Group, Spread
-from utils.results.rows import read_csv
+from utils.results.rows import read
 
 PUBLISHED = REPOSITORY / "results" / "published.csv"
 METRICS = ("fpr95", "auroc", "aupr_in")
@@ -60,33 +59,22 @@ class Number:
     mark: str
     average_agrees: str = ""
 
-
-def read(path: Path = PUBLISHED) -> list[Number]:
-    """All rows.
-
-    Raises:
-        UserError: other columns, or a row that `check` refuses.
-    """
-    return read_csv(path, Number, check)
-
-
-def check(row: Number, where: str) -> None:
-    """Raise a UserError, which begins with `where`, for a row of an unknown set or mark, or without number."""
-    if row.mark not in MARKS:
-        raise UserError(f"{where}: mark is {row.mark}, not one of {', '.join(MARKS)}")
-    if row.benchmark not in BENCHMARKS:
-        raise UserError(f"{where}: benchmark is {row.benchmark}, not one of {', '.join(BENCHMARKS)}")
-    known = find_ood_set(row.ood) or row.ood in (*MEANS, *BENCHMARKS[row.benchmark].sets(row.id))
-    if not known:
-        raise UserError(f"{where}: {row.ood} is neither a set of the table nor one of {', '.join(MEANS)}")
-    if all(getattr(row, metric) is None for metric in METRICS):
-        raise UserError(f"{where}: there is no number in it")
+    def check(self, where: str) -> None:
+        """Raise a UserError, which begins with `where`, for a row of an unknown set or mark, or without number."""
+        if self.mark not in MARKS:
+            raise UserError(f"{where}: mark is {self.mark}, not one of {', '.join(MARKS)}")
+        if self.benchmark not in BENCHMARKS:
+            raise UserError(f"{where}: benchmark is {self.benchmark}, not one of {', '.join(BENCHMARKS)}")
+        if not (find_ood_set(self.ood) or self.ood in (*MEANS, *BENCHMARKS[self.benchmark].sets(self.id))):
+            raise UserError(f"{where}: {self.ood} is neither a set of the table nor one of {', '.join(MEANS)}")
+        if all(getattr(self, metric) is None for metric in METRICS):
+            raise UserError(f"{where}: there is no number in it")
 
 
-def groups(rows: Sequence[Number]) -> list[Group]:
+def lines(path: Path = PUBLISHED) -> list[Group]:
     """The lines of the published tables, in their order: what one source says of one method on all sets."""
     found: dict[tuple, list[Number]] = {}
-    for row in rows:
+    for row in read(path, Number):
         found.setdefault(tuple(getattr(row, name) for name in _SAME), []).append(row)
     return [
         Group(

@@ -10,8 +10,11 @@ from functools import partial
 from utils.errors import UserError
 from utils.evaluation.grid import Grid, as_markdown
 from utils.files import REPOSITORY, atomic_write
+from utils.results import published
 from utils.results.aggregate import Group, aggregate
-from utils.results.rows import Row
+from utils.results.differences import DIFFERENCES, Difference
+from utils.results.differences import tables as difference_tables
+from utils.results.rows import Row, read
 from utils.results.tables import by_method, counterparts
 
 PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/results.md", "docs/methods.md", "results/README.md"))
@@ -20,15 +23,16 @@ _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
 PAPER = "paper"  # the experiment of full runs with the papers' settings
 E_100 = "cifar10-e100"  # that of networks with OpenOOD's 100 epochs on CIFAR-10
-EMBEDDING = ("id_accuracy_knn", "dispersion", "compactness")
+EMBEDDING = ("id_accuracy_knn", "id_accuracy_probe", "dispersion", "compactness")
 
 
-def fill_pages(rows: Sequence[Row], published: Sequence[Group]) -> dict[str, bool]:
+def fill_pages() -> dict[str, bool]:
     """Make the blocks of all pages anew; the name of each page, and whether it has changed."""
+    sources = read(), published.lines(), read(DIFFERENCES, Difference)
     changed = {}
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
-        new = fill(text, rows, published)
+        new = fill(text, *sources)
         changed[path.relative_to(REPOSITORY).as_posix()] = new != text
         if new != text:
             with atomic_write(path, "w") as stream:
@@ -36,7 +40,7 @@ def fill_pages(rows: Sequence[Row], published: Sequence[Group]) -> dict[str, boo
     return changed
 
 
-def fill(text: str, rows: Sequence[Row], published: Sequence[Group]) -> str:
+def fill(text: str, rows: Sequence[Row], lines: Sequence[Group], differences: Sequence[Difference] = ()) -> str:
     """The text of a page with its blocks made anew.
 
     Raises:
@@ -44,40 +48,49 @@ def fill(text: str, rows: Sequence[Row], published: Sequence[Group]) -> str:
     """
     if text.count("<!-- results: ") != len(_BLOCK.findall(text)):
         raise UserError("a block of results has no <!-- end -->")
-    return _BLOCK.sub(lambda found: f"{found[1]}{block(found[2], rows, published)}{found[4]}", text)
+    return _BLOCK.sub(lambda found: f"{found[1]}{block(found[2], rows, lines, differences)}{found[4]}", text)
 
 
-def block(name: str, rows: Sequence[Row], published: Sequence[Group]) -> str:
-    """Markdown of one block: the layout of that name, or else the experiment of that name, a line for each group."""
+def block(name: str, rows: Sequence[Row], lines: Sequence[Group], differences: Sequence[Difference] = ()) -> str:
+    """Markdown of one block: the layout of that name, or else the experiment of that name, a line for each group.
+
+    Below stand the differences of the experiment, where there are any.
+    """
     experiments, layout = BLOCKS.get(name, ((name,), by_experiment))
     groups = aggregate(row for row in rows if not set(experiments).isdisjoint(row.experiment.split()))
-    grids = layout(groups, published)
+    grids = layout(groups, lines)
     if not grids and name not in BLOCKS:
         raise UserError(f"there is a block {name}, but no row of results/measured.csv is of that experiment")
+    grids += difference_tables([row for row in differences if name in row.experiment.split()])
     return "\n".join(as_markdown(grid) for grid in grids)
 
 
-def by_experiment(groups: Sequence[Group], published: Sequence[Group]) -> list[Grid]:
+def by_experiment(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
     """For each ID set and benchmark FPR95 and AUROC of each group on each set, ID accuracy and geometry."""
     tables: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         tables.setdefault((group.facts["id"], group.facts["benchmark"]), []).append(group)
-    return [
-        by_method(each, published, embedding=[name for name in EMBEDDING if any(name in group.run for group in each)])
-        for each in tables.values()
-    ]
+    return [by_method(each, lines, embedding=_embedding(each)) for each in tables.values()]
 
 
-def metrics_apart(groups: Sequence[Group], published: Sequence[Group] = ()) -> list[Grid]:
+def metrics_apart(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
     """AUROC with ID accuracy and geometry, and FPR95 in a table of its own: for many sets."""
     if not groups:
         return []
-    return [by_method(groups, metrics=("auroc",), embedding=EMBEDDING), by_method(groups, metrics=("fpr95",))]
+    return [
+        by_method(groups, metrics=("auroc",), embedding=_embedding(groups)),
+        by_method(groups, metrics=("fpr95",)),
+    ]
+
+
+def _embedding(groups: Sequence[Group]) -> list[str]:
+    """Columns of which any group knows something."""
+    return [name for name in EMBEDDING if any(name in group.run for group in groups)]
 
 
 def _beside(
     groups: Sequence[Group],
-    published: Sequence[Group],
+    lines: Sequence[Group],
     id_name: str,
     benchmark: str = "cider",
     metrics: Sequence[str] = ("fpr95", "auroc"),
@@ -85,20 +98,20 @@ def _beside(
 ) -> list[Grid]:
     """Runs of ours beside the published lines of that ID set and benchmark: first those of the same method."""
     ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
-    lines = published_lines(published, id_name, benchmark)
+    lines = published_lines(lines, id_name, benchmark)
     beside_ours = [line for group in ours for line in counterparts(group, lines)]
     shown = [*ours, *(line for line in lines if line not in beside_ours)]
     return [by_method(shown, lines, metrics=metrics, embedding=embedding if ours else ())]
 
 
-def _of_vos(groups: Sequence[Group], published: Sequence[Group]) -> list[Grid]:
+def _of_vos(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
     """The published means over the six sets of VOS's paper."""
-    return [by_method([line for line in published if "mean (6)" in line.means])]
+    return [by_method([line for line in lines if "mean (6)" in line.means])]
 
 
-def published_lines(published: Sequence[Group], id_name: str, benchmark: str = "cider") -> list[Group]:
+def published_lines(lines: Sequence[Group], id_name: str, benchmark: str = "cider") -> list[Group]:
     """The published lines of an ID set and a benchmark, without those of a single set or mean that stand elsewhere."""
-    found = [line for line in published if (line.facts["id"], line.facts["benchmark"]) == (id_name, benchmark)]
+    found = [line for line in lines if (line.facts["id"], line.facts["benchmark"]) == (id_name, benchmark)]
     return [line for line in found if len(line.cells) + len(line.means) > 1] or found
 
 

@@ -1,4 +1,4 @@
-"""Rows of results/measured.csv: typed, read, checked, written, merged, and made from a metrics.json."""
+"""Rows of the CSV files in results/: typed, read, checked, written, merged; and those of a metrics.json."""
 
 import csv
 import datetime
@@ -18,13 +18,19 @@ from utils.training.key_arguments import key_arguments
 MEASURED = REPOSITORY / "results" / "measured.csv"
 # What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
 OTHER_FILES = "other files"
+_CHOICES = {
+    "benchmark": tuple(BENCHMARKS),
+    "positive": ("ID", "OOD"),
+    "id_files": ("", OTHER_FILES),
+    "unlabelled": ("", "transductive", "inductive", "unknown"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One run, one OOD set, one score.
+    """One run, one OOD set, one score: a row of results/measured.csv.
 
-    Metrics and ID accuracy are percentages, angles (of the L2-normalised penultimate features) degrees, all with the
+    Metrics and ID accuracies are percentages, angles (of the L2-normalised penultimate features) degrees, all with the
     digits that the file has. A column with a default may be empty.
 
     Attributes:
@@ -32,6 +38,7 @@ class Row:
         id, benchmark, score: as the options name them.    K: neighbour of the KNN score.
         ood: OOD set as shown, which says where it is a part of a set.
         set: the set that it is, or is a part of, by its name in the tables of sets; empty for a folder of one's own.
+        id_accuracy_knn, id_accuracy_probe: by KNN and by a linear probe on features that were extracted once.
         id_files: OTHER_FILES or empty.    unlabelled: how MCD saw unlabelled test images; empty for other methods.
         scores_sha256: of scores.npz, which is not in the repository.
         experiment: names by which tables find the row, separated by spaces.
@@ -55,6 +62,7 @@ class Row:
     aupr_in: Decimal
     aupr_out: Decimal
     id_accuracy_knn: Decimal | None = None
+    id_accuracy_probe: Decimal | None = None
     dispersion: Decimal | None = None
     compactness: Decimal | None = None
     separability: Decimal | None = None
@@ -77,30 +85,27 @@ class Row:
         same = (self.checkpoint_sha256, self.benchmark, self.ood, self.score, self.K, self.positive)
         return *same, self.id_images, self.images
 
-
-def read(path: Path = MEASURED) -> list[Row]:
-    """All rows of a CSV; none where there is no file.
-
-    Raises:
-        UserError: other columns, or a row that `check` refuses.
-    """
-    return read_csv(path, Row, check) if path.exists() else []
-
-
-def write(rows: Sequence[Row], path: Path = MEASURED) -> None:
-    """Write a CSV, all of it or nothing.
-
-    Raises:
-        UserError: a row that `check` refuses.
-    """
-    for row in rows:
-        check(row, f"{path.name}, to be written")
-    with atomic_write(path, "w") as stream:
-        writer = csv.DictWriter(stream, [column.name for column in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(asdict, rows))
+    def check(self, where: str) -> None:
+        """Raise a UserError, which begins with `where`, for a row that must not stand in the file."""
+        for name in (*METRICS, "id_accuracy_knn", "id_accuracy_probe"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 100:
+                raise UserError(f"{where}: {name} is {value}, not a percentage")
+        for name in ("images", "id_images", "train_images", "epochs", "width"):
+            if getattr(self, name) < (name != "epochs"):  # a network may be evaluated as it was drawn
+                raise UserError(f"{where}: {name} is {getattr(self, name)}")
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise UserError(f"{where}: {name} is {value}, not {', '.join(each or 'empty' for each in allowed)}")
+        count = BENCHMARKS[self.benchmark].count(self.ood, self.id)
+        if count not in (None, self.images):
+            raise UserError(
+                f"{where}: {self.images:,} images under the official name {self.ood}, which has {count:,}\n"
+                f"  do         : name it as it is, such as {self.ood} (partial, {self.images:,} of {count:,})"
+            )
 
 
+# A dataclass whose fields are the columns of a file, with `check(where)`; to be merged it has `key` and `experiment`.
 T = TypeVar("T")
 _NUMBERS = {
     int: (re.compile(r"-?\d{1,18}"), "a whole number"),
@@ -108,12 +113,15 @@ _NUMBERS = {
 }
 
 
-def read_csv(path: Path, kind: type[T], check_row: Any) -> list[T]:
-    """Rows of a CSV with exactly the fields of a dataclass as columns, each checked by `check_row(row, where)`.
+def read(path: Path = MEASURED, kind: type[T] = Row) -> list[T]:
+    """All rows of a CSV; none where there is no file.
 
     Raises:
-        UserError: not readable, other columns, a cell that is not of its field's type, or what `check_row` refuses.
+        UserError: not readable, other columns than the fields of `kind`, a cell that is not of its field's type, or a
+            row that `check` refuses.
     """
+    if not path.exists():
+        return []
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -135,12 +143,12 @@ def read_csv(path: Path, kind: type[T], check_row: Any) -> list[T]:
         if None in line or None in line.values():
             raise UserError(f"{where}: another number of cells than the heading has")
         rows.append(typed(kind, line, where))
-        check_row(rows[-1], where)
+        rows[-1].check(where)
     return rows
 
 
 def typed(kind: type[T], cells: Mapping[str, str], where: str) -> T:
-    """A dataclass from the text of its fields; what is empty has its default.
+    """A row from the text of its fields; what is empty has its default.
 
     Raises:
         UserError: begins with `where`: an empty cell that has no default, or one that is not a number but should be.
@@ -159,39 +167,21 @@ def typed(kind: type[T], cells: Mapping[str, str], where: str) -> T:
     return kind(**values)
 
 
-def check(row: Row, where: str) -> None:
-    """Raise a UserError, which begins with `where`, for a row that must not stand in the file."""
-    for name in (*METRICS, "id_accuracy_knn"):
-        value = getattr(row, name)
-        if value is not None and not 0 <= value <= 100:
-            raise UserError(f"{where}: {name} is {value}, not a percentage")
-    for name in ("images", "id_images", "train_images", "epochs", "width"):
-        if getattr(row, name) < (name != "epochs"):  # a network may be evaluated as it was drawn
-            raise UserError(f"{where}: {name} is {getattr(row, name)}")
-    choices = {
-        "benchmark": tuple(BENCHMARKS),
-        "positive": ("ID", "OOD"),
-        "id_files": ("", OTHER_FILES),
-        "unlabelled": ("", "transductive", "inductive", "unknown"),
-    }
-    for name, allowed in choices.items():
-        value = getattr(row, name)
-        if value not in allowed:
-            raise UserError(f"{where}: {name} is {value}, not {', '.join(each or 'empty' for each in allowed)}")
-    check_ood_name(row, where)
+def write(rows: Sequence[T], path: Path = MEASURED) -> None:
+    """Write a CSV of one kind of rows, all of it or nothing.
+
+    Raises:
+        UserError: a row that `check` refuses.
+    """
+    for row in rows:
+        row.check(f"{path.name}, to be written")
+    with atomic_write(path, "w") as stream:
+        writer = csv.DictWriter(stream, [column.name for column in fields(rows[0])], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, rows))
 
 
-def check_ood_name(row: Row, where: str) -> None:
-    """Raise a UserError where a part of a set, or a stand-in for it, carries the official set's name."""
-    count = BENCHMARKS[row.benchmark].count(row.ood, row.id)
-    if count is not None and row.images != count:
-        raise UserError(
-            f"{where}: {row.images:,} images under the official name {row.ood}, which has {count:,}\n"
-            f"  do         : name it as it is, such as {row.ood} (partial, {row.images:,} of {count:,})"
-        )
-
-
-def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
+def merge(old: Iterable[T], new: Iterable[T]) -> list[T]:
     """`old` and then `new`, where a new row takes the place of the same one and keeps the experiments it was in."""
     rows = {row.key: row for row in old}
     for row in new:
@@ -200,9 +190,9 @@ def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
     return list(rows.values())
 
 
-def gather(new: Sequence[Row], path: Path = MEASURED) -> None:
+def gather(new: Sequence[T], path: Path = MEASURED) -> None:
     """Put rows into a CSV beside those that are there."""
-    everything = merge(read(path), new)
+    everything = merge(read(path, type(new[0])), new)
     write(everything, path)
     print(f"{path}: {len(new)} rows gathered, {len(everything)} in all\n")
 
@@ -217,10 +207,9 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
     """
     try:
         found = read_json(path)
-        common = _common(found) | {
-            "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
-            "experiment": experiment,
-        }
+        common = dict.fromkeys((column.name for column in fields(Row)), "") | _common(found)
+        common["date"] = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+        common["experiment"] = experiment
         scores = path.with_name("scores.npz")
         if scores.is_file():
             common["scores_sha256"] = file_sha256(scores)
@@ -238,16 +227,15 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
             f"{path} is not a metrics.json of eval_cider.py ({one_line(repr(error))})\n"
             "  do         : evaluate again, where an earlier version wrote it"
         ) from error
-    empty = {column.name: "" for column in fields(Row)}
-    rows = [typed(Row, empty | each, str(path)) for each in cells]
+    rows = [typed(Row, each, str(path)) for each in cells]
     for row in rows:
-        check(row, str(path))
+        row.check(str(path))
     return rows
 
 
 def _common(found: Mapping[str, Any]) -> dict[str, str]:
     """What all rows of an evaluation share."""
-    checkpoint, environment = found["checkpoint"], found["environment"]
+    checkpoint, environment, accuracy = found["checkpoint"], found["environment"], found["id_accuracy"]
     trained, geometry, commands = checkpoint["trained_with"], found["geometry_degrees"], found.get("commands") or {}
     return {
         "method": checkpoint["method"],
@@ -258,7 +246,8 @@ def _common(found: Mapping[str, Any]) -> dict[str, str]:
         "seed": _text(trained.get("seed")),
         "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),
         "positive": found["positive"],
-        "id_accuracy_knn": _percent(found["id_accuracy"]["knn"]),
+        "id_accuracy_knn": _percent(accuracy["knn"]),
+        "id_accuracy_probe": _percent(accuracy["linear_probe"]) if "linear_probe" in accuracy else "",
         "dispersion": _text(geometry.get("dispersion"), 1),
         "compactness": _text(geometry.get("compactness"), 1),
         "id_images": _text(found["id_images"]),

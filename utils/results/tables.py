@@ -38,7 +38,12 @@ STANDARD_DEVIATIONS = {
     "cider": "as published",
     "openood": "of published numbers: population standard deviation over three seeds",
 }
-COLUMN_NAMES = {"id_accuracy_knn": "ID accuracy ↑", "dispersion": "dispersion ↑", "compactness": "compactness ↓"}
+COLUMN_NAMES = {
+    "id_accuracy_knn": "ID accuracy ↑",
+    "id_accuracy_probe": "linear probe ↑",
+    "dispersion": "dispersion ↑",
+    "compactness": "compactness ↓",
+}
 # Facts that stand in the heading where all lines share them, and else in the label.
 _FACTS = {
     "arch": lambda facts: arch_label(facts["arch"], facts.get("width", 64)),

@@ -101,6 +101,7 @@ COMPLETE = {
     "scripts/ablation.py": ("warmup", "--dry-run"),
     "scripts/reproduce.py": ("CIFAR-10", "4", "--dry-run"),
     "scripts/compare_digits.py": ("--dry-run",),
+    "scripts/compare_objectives.py": ("--dry-run",),
     "benchmarks/run.py": (),
 }
 
@@ -236,7 +237,7 @@ def test_demo_of_other_methods(method, options, heading, tmp_path):
 
 
 def test_comparison_of_the_three_methods_as_a_plan(tmp_path):
-    done = shell("compare_digits.sh", "--dry-run", "--checkpoints", tmp_path)
+    done = shell("compare_digits.sh", "--dry-run", "--", "--checkpoints", tmp_path)
     assert done.returncode == 0, done.stderr
     train = [line.split() for line in done.stdout.splitlines() if line.startswith("    python train_")]
     evaluate = [line.split() for line in done.stdout.splitlines() if line.startswith("    python eval_")]
@@ -254,7 +255,7 @@ def test_comparison_of_the_three_methods_as_a_plan(tmp_path):
 
 @pytest.mark.slow
 def test_comparison_of_the_three_methods(tmp_path):
-    small = ("--seeds", "4", "--epochs", "3", "--width", "8", "--limit-train", "60", "--checkpoints", tmp_path)
+    small = ("--seeds", "4", "--epochs", "3", "--", "--width", "8", "--limit-train", "60", "--checkpoints", tmp_path)
     done = shell("compare_digits.sh", *small)
     assert done.returncode == 0, done.stderr
     table = done.stdout[done.stdout.rindex("\ndigits   ResNet-18 (width 8)   3 epochs") :].splitlines()

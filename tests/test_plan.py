@@ -11,7 +11,7 @@ from tests.data_files import write_cifar10
 from utils.errors import UserError
 from utils.files import file_sha256
 from utils.results import plan
-from utils.results.plan import Step, carry_out, split_options
+from utils.results.plan import Step, carry_out
 
 
 def step(folder, name="a", **changes):
@@ -20,9 +20,9 @@ def step(folder, name="a", **changes):
         "label": name,
         "train": ("train_cider.py", "--name", name),
         "checkpoint": run / "checkpoint_3.pth.tar",
-        "evaluate": ("--score", "knn"),
+        "evaluation": {"score": ["knn"], "benchmark": "cider", "ood_sets": ["x"]},
         "out": run / "eval_3",
-        "settings": {"score": ["knn"]},
+        "args": argparse.Namespace(in_dataset="digits", id_loc=None, device="cpu"),
     }
     return Step(**settings | changes)
 
@@ -54,7 +54,8 @@ def ran(monkeypatch):
 
 def leave_metrics(checkpoint, out, score="knn"):
     Path(out).mkdir(parents=True, exist_ok=True)
-    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": {"score": [score]}}
+    settings = {"score": [score], "benchmark": "cider", "ood_sets": ["x"]}
+    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": settings}
     (Path(out) / "metrics.json").write_text(json.dumps(found))
 
 
@@ -81,13 +82,33 @@ def test_another_checkpoint_or_other_settings_are_evaluated_anew(ran, tmp_path):
     ran.play.steps = [mine] = [step(tmp_path)]
     carry_out([mine], dry_run=False)
     mine.checkpoint.write_bytes(b"trained again")
-    assert mine.commands()[0][:3] == ["eval_cider.py", "--ckpt", str(mine.checkpoint)]
+    assert mine.commands() == [
+        ["eval_cider.py", "--ckpt", str(mine.checkpoint), "--out", str(mine.out), "--device", "cpu", "--overwrite"]
+        + ["--no-plots", "--score", "knn", "--benchmark", "cider", "--ood-sets", "x"]
+    ]
     carry_out([mine], dry_run=False)
     assert mine.commands() == []
     leave_metrics(mine.checkpoint, mine.out, score="ssd")
     assert not mine.is_evaluated()
     mine.metrics.write_text("{")
     assert not mine.is_evaluated()
+
+
+def test_two_evaluations_share_a_training(ran, tmp_path):
+    first = step(tmp_path)
+    second = step(tmp_path, train=(), out=tmp_path / "a" / "eval_other")
+    ran.play.steps = [first]
+    assert [len(each.commands()) for each in (first, second)] == [2, 1]
+    assert carry_out([first, second], dry_run=False)
+    assert ran == ["train_cider.py --name a", "eval_cider.py", "eval_cider.py"]
+    assert second.metrics.is_file() and carry_out([first, second], dry_run=True)
+
+
+def test_a_run_that_was_trained_elsewhere_is_evaluated_alone(ran, tmp_path):
+    mine = step(tmp_path)
+    mine.checkpoint.parent.mkdir()
+    mine.checkpoint.write_bytes(b"weights of another machine")
+    assert carry_out([mine], dry_run=False) and ran == ["eval_cider.py"]
 
 
 def test_a_dry_run_prints_what_can_be_typed_and_runs_nothing(ran, tmp_path, capsys):
@@ -101,8 +122,11 @@ def test_a_dry_run_prints_what_can_be_typed_and_runs_nothing(ran, tmp_path, caps
 
 def test_a_dry_run_says_which_data_is_missing_once(tmp_path, capsys):
     training = argparse.Namespace(in_dataset="CIFAR-10", id_loc=tmp_path / "cifar")
-    steps = [step(tmp_path, name, args=training, there=frozenset({"dtd", "iSUN"})) for name in "ab"]
-    named = step(tmp_path, "c", args=argparse.Namespace(in_dataset="digits", id_loc=None), settings={"ood_sets": ["x"]})
+    for name in ("dtd", "iSUN"):
+        (tmp_path / "ood" / name).mkdir(parents=True)
+    usual = {"benchmark": "cider", "ood_loc": tmp_path / "ood"}
+    steps = [step(tmp_path, name, args=training, evaluation=usual) for name in "ab"]
+    named = step(tmp_path, "c")
     assert not carry_out([*steps, named], dry_run=True)
     said = capsys.readouterr().out
     assert said.count("missing: CIFAR-10 not found") == 1 and f"{tmp_path}/cifar" in said
@@ -110,14 +134,6 @@ def test_a_dry_run_says_which_data_is_missing_once(tmp_path, capsys):
     write_cifar10(tmp_path / "cifar", 40)
     assert not carry_out(steps, dry_run=True)
     assert "CIFAR-10 not found" not in capsys.readouterr().out
-
-
-def test_options_behind_the_dashes_are_for_the_training():
-    assert split_options(["4", "--dry-run", "--", "--epochs", "3", "--", "x"]) == (
-        ["4", "--dry-run"],
-        ["--epochs", "3", "--", "x"],
-    )
-    assert split_options(["4"]) == (["4"], [])
 
 
 def test_a_command_that_fails_is_one_message_with_what_to_do(tmp_path):

@@ -1,5 +1,6 @@
 """Reproducing the papers' tables: what is planned, done, skipped and gathered, and which data is said to be missing."""
 
+import argparse
 import csv
 import importlib.util
 import json
@@ -20,9 +21,18 @@ sys.modules["reproduce"] = reproduce  # where dataclasses look for their module
 spec.loader.exec_module(reproduce)
 
 
-def planned(*command_line):
-    args, passed_on = reproduce.parse_arguments([*command_line])
-    return reproduce.plan(args, passed_on)
+@pytest.fixture
+def planned(monkeypatch):
+    """The steps that a command line asks for, none of which is done."""
+
+    def call(*command_line):
+        found = []
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", *command_line])
+        monkeypatch.setattr(plan, "carry_out", lambda steps, dry_run: found.extend(steps))
+        plan.run_plan("", reproduce.add_options, reproduce.steps_of, reproduce.show)
+        return found
+
+    return call
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def small(tmp_path, monkeypatch):
         train += f" --id_loc {tmp_path}/cifar --checkpoints {tmp_path}"
         command = ["CIFAR-10", "4", "--ood_loc", tmp_path / "ood", *more, "--", *train.split()]
         monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", *map(str, command)])
-        reproduce.main()
+        plan.run_plan("", reproduce.add_options, reproduce.steps_of, reproduce.show)
 
     monkeypatch.setattr(plan, "_run", run_here)
     monkeypatch.setattr(rows, "MEASURED", tmp_path / "measured.csv")
@@ -89,12 +99,15 @@ def test_everything_in_small_and_then_nothing_twice(small, tmp_path, capsys):
 def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp_path):
     checkpoint = tmp_path / "checkpoint_1.pth.tar"
     checkpoint.write_bytes(b"weights")
-    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": {}, "missing": {"SVHN": "not found"}}
+    usual = {"benchmark": "cider", "ood_loc": str(tmp_path)}
+    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": usual, "missing": {"SVHN": "not found"}}
     (tmp_path / "metrics.json").write_text(json.dumps(found))
-    steps = [
-        plan.Step("", ("x",), checkpoint, (), tmp_path, there=frozenset(there)) for there in ((), ("dtd",), ("SVHN",))
-    ]
-    assert [step.is_evaluated() for step in steps] == [True, True, False]
+    args = argparse.Namespace(in_dataset="CIFAR-10")
+    step = plan.Step("", ("x",), checkpoint, usual | {"ood_loc": tmp_path}, tmp_path, args)
+    assert step.is_evaluated()
+    for name, is_done in (("dtd", True), ("SVHN", False)):
+        (tmp_path / name).mkdir()
+        assert step.is_evaluated() is is_done
 
 
 @pytest.mark.parametrize(
@@ -107,34 +120,33 @@ def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp
         ("--limit-train 40000", False),
     ],
 )
-def test_only_runs_with_the_papers_settings_count_as_full(options, full):
-    assert [is_full for _, is_full in planned("CIFAR-10", "4", "--", *options.split())] == [full] * 3
+def test_only_runs_with_the_papers_settings_count_as_full(options, full, planned):
+    steps = planned("CIFAR-10", "4", "--", *options.split())
+    assert [step.experiment for step in steps] == ["paper" if full else ""] * 3
 
 
-def test_the_plan_has_every_method_with_every_seed_and_shares_the_usual_run_folders():
+def test_the_plan_has_every_method_with_every_seed_and_shares_the_usual_run_folders(planned):
     found = planned("CIFAR-100", "7", "8", "--methods", "cider", "vos")
-    assert [(step.train[0], step.args.seed, step.args.model, step.args.epochs) for step, _ in found] == [
+    assert [(step.train[0], step.args.seed, step.args.model, step.args.epochs) for step in found] == [
         ("train_cider.py", 7, "resnet34", 500),
         ("train_vos.py", 7, "resnet34", 100),
         ("train_cider.py", 8, "resnet34", 500),
         ("train_vos.py", 8, "resnet34", 100),
     ]
     folder = REPOSITORY / "checkpoints" / "CIFAR-100" / "cider_resnet34_seed7_trial0"
-    assert found[0][0].checkpoint == folder / "checkpoint_500.pth.tar"
-    assert found[0][0].out == folder / "eval_500"
+    assert found[0].checkpoint == folder / "checkpoint_500.pth.tar"
+    assert found[0].out == folder / "eval_500"
 
 
-def test_ood_sets_that_are_named_are_passed_on_and_make_another_evaluation():
-    [(step, _)] = planned("CIFAR-10", "4", "--methods", "cider", "--ood-sets", "CIFAR-100", "x=y")
-    assert " --ood-sets CIFAR-100 x=y " in " ".join(step.evaluate)
-    assert step.settings["ood_sets"] == ["CIFAR-100", "x=y"] and not step.there
+def test_ood_sets_that_are_named_are_passed_on_and_make_another_evaluation(planned):
+    [step] = planned("CIFAR-10", "4", "--methods", "cider", "--ood-sets", "CIFAR-100", "x=y")
+    assert " ".join(step.commands()[-1]).endswith(" --ood-sets CIFAR-100 x=y")
+    assert step.evaluation["ood_sets"] == ["CIFAR-100", "x=y"] and not step.absent_sets()
 
 
-def test_seeds_come_from_the_command_line_or_the_environment(monkeypatch):
-    assert [step.args.seed for step, _ in planned("CIFAR-10", "--methods", "ce")] == [4, 5, 6]
-    monkeypatch.setenv("SEEDS", "1 2")
-    assert [step.args.seed for step, _ in planned("CIFAR-10", "--methods", "ce")] == [1, 2]
-    assert [step.args.seed for step, _ in planned("CIFAR-10", "9", "--methods", "ce")] == [9]
+def test_seeds_come_from_the_command_line_or_are_the_official_one_and_the_next(planned):
+    for given, seeds in (("CIFAR-10",), [4, 5, 6]), (("CIFAR-100",), [7, 8, 9]), (("CIFAR-10", "9", "9"), [9]):
+        assert [step.args.seed for step in planned(*given, "--methods", "ce")] == seeds
 
 
 def test_every_score_is_one_of_the_registry():
@@ -155,15 +167,14 @@ def test_a_failure_says_how_to_go_on(tmp_path):
     done = shell("reproduce_cifar10.sh", "4", "--", "--id_loc", tmp_path / "none", "--checkpoints", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "CIFAR-10 not found" in done.stderr and "train_cider.py --in-dataset CIFAR-10 --seed 4" in done.stderr
-    assert f"go on with : sh scripts/reproduce_cifar10.sh 4 -- --id_loc {tmp_path}/none" in done.stderr
+    assert "give the same command again" in done.stderr
 
 
 @pytest.mark.parametrize(
     "options",
     [("--", "--name", "x"), ("--", "--in_dataset=digits"), ("four",), ("--methods", "csi"), ("--", "--bogus")],
 )
-def test_wrong_usage_ends_before_anything_starts(options, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["reproduce.py"])
+def test_wrong_usage_ends_before_anything_starts(options, planned, capsys):
     with pytest.raises(SystemExit) as ended:
         planned("CIFAR-10", *options)
     assert ended.value.code == 2 and "error:" in capsys.readouterr().err

@@ -21,7 +21,9 @@ OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
 SCHEDULE = {"cosine": False, "lr_decay_epochs": None, "lr_decay_rate": 0.1, "warmup": "none", "warmup_epochs": 1}
 
 
-def parse_arguments(description: str | None = None) -> tuple[argparse.Namespace, argparse.Namespace]:
+def parse_arguments(
+    description: str | None = None, command_line: Sequence[str] | None = None
+) -> tuple[argparse.Namespace, argparse.Namespace]:
     """The command line, completed by the paper's settings and checked as far as that needs no data.
 
     Returns:
@@ -38,7 +40,7 @@ def parse_arguments(description: str | None = None) -> tuple[argparse.Namespace,
     train_options.add_optimisation_options(parser)
     train_options.add_run_options(parser)
     train_options.add_speed_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(command_line)
     settings = _settings(args)
     named = [name for name in OF_PRETRAINING if getattr(args, f"pretrain_{name}") is not None]
     settings = train_options.complete(parser, args, settings)

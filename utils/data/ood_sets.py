@@ -1,5 +1,6 @@
 """OOD test sets by name: the sets of the table in ood_table.py, and any folder of your own as NAME=PATH."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -30,11 +31,19 @@ MAX_IMAGES = 10_000
 MAX_LARGE_GENERATED = 1_000
 
 
-def sets_there(id_name: str, root: Path | None) -> frozenset[str]:
-    """Those sets of the table of an ID set that have a folder below `root`, None for the default place."""
-    record = id_set(id_name)
-    root = root or record.ood_folder
-    return frozenset(name for name in record.ood if existing_places(root, find_ood_set(name).folders))
+def absent_sets(names: Sequence[str], id_name: str, root: Path | None) -> list[str]:
+    """Those of some sets of the table that are not on disk; `root` holds them, None for the ID set's default place."""
+    root = root or id_set(id_name).ood_folder
+
+    def is_absent(row: OODSet) -> bool:
+        if row.kind != "cifar":
+            return bool(row.folders) and not existing_places(root, row.folders)
+        try:
+            return not find_cifar_set(row, root)
+        except MissingSet:
+            return True
+
+    return [name for name in names if is_absent(find_ood_set(name))]
 
 
 def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed: int = 0) -> ImageSet:

@@ -1,45 +1,54 @@
-"""Several trainings, each with its evaluation, one after the other: what is done is skipped, the rest goes on."""
+"""Scripts that carry out many runs: trainings, evaluations of what they leave, and then a table of all.
+
+What is done is skipped and what was interrupted goes on, so the same command again finishes what is left.
+"""
 
 import argparse
 import importlib
+import json
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.data.id_records import id_set
-from utils.data.ood_table import find_ood_set, full_ood_name
+from utils.cli.options import OptionParser
+from utils.cli.settings import cider_settings
+from utils.cli.start import start
+from utils.data.ood_table import full_ood_name
 from utils.errors import UserError
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY, file_sha256, read_json
+from utils.results import rows
+
+# What would be the same for all runs of a plan.
+_NEVER_PASSED_ON = {"--loss", "--name", "--resume", "--trial"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A training and the evaluation of what it leaves.
+    """A training, and an evaluation of what it leaves.
 
     Attributes:
         label: as it is shown.
-        train: script and options.
-        checkpoint: what is there once the training is finished.
-        evaluate: options of eval_cider.py, beside those that say of what and where.
+        train: script and options; empty where another step has the training.
+        checkpoint: what is there once the training is finished, here or on another machine.
+        evaluation: options of eval_cider.py by name, beside those that say of what and where.
         out: folder of the evaluation.
-        settings: what metrics.json must state under "settings" for the evaluation to be this one.
-        there: OOD sets that are on disk: an evaluation that missed one of them is done again.
-        args: of the training, as its script reads them.
+        args: of the training.
+        experiment: names by which tables find its rows, separated by spaces.
     """
 
     label: str
     train: Sequence[str]
     checkpoint: Path
-    evaluate: Sequence[str]
+    evaluation: Mapping[str, Any]
     out: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    there: frozenset[str] = frozenset()
-    args: argparse.Namespace | None = None
+    args: argparse.Namespace
+    experiment: str = ""
 
     @property
     def metrics(self) -> Path:
@@ -47,75 +56,101 @@ class Step:
         return self.out / "metrics.json"
 
     def is_evaluated(self) -> bool:
-        """Whether this checkpoint, by its hash, has been evaluated with these settings."""
+        """Whether this checkpoint, by its hash, has been evaluated so, with all OOD sets that are there now."""
+        wanted = json.loads(json.dumps(self.evaluation, default=str))
         try:
             found = read_json(self.metrics)
             stated = found["settings"]
-            same = all(stated.get(name) == value for name, value in self.settings.items())
-            same &= self.there.isdisjoint(found.get("missing", ()))
-            return same and found["checkpoint"]["sha256"] == file_sha256(self.checkpoint)
+            same = all(stated.get(name) == value for name, value in wanted.items())
+            same &= found["checkpoint"]["sha256"] == file_sha256(self.checkpoint)
+            return same and set(found.get("missing", ())) <= set(self.absent_sets())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def absent_sets(self) -> list[str]:
+        """OOD sets of the benchmark that are not on disk; none where the evaluation has sets of its own."""
+        from utils.data.ood_sets import absent_sets  # PyTorch, which no --help should wait for
+
+        if self.evaluation.get("ood_sets"):
+            return []
+        id_name = self.args.in_dataset
+        names = BENCHMARKS[self.evaluation["benchmark"]].sets(id_name)
+        return absent_sets(names, id_name, self.evaluation.get("ood_loc"))
+
     def commands(self) -> list[list[str]]:
-        """What is still to be done, as command lines; none where all is done."""
-        where = ["--ckpt", str(self.checkpoint), "--out", str(self.out), "--overwrite"]
-        evaluate = ["eval_cider.py", *where, *self.evaluate]
-        if not self.checkpoint.is_file():
-            return [list(self.train), evaluate]
-        return [] if self.is_evaluated() else [evaluate]
+        """What is still to be done, as command lines."""
+        train = [list(self.train)] if self.train and not self.checkpoint.is_file() else []
+        device = {name: getattr(self.args, name, None) for name in ("device", "gpu")}
+        where = {"ckpt": self.checkpoint, "out": self.out, **device}
+        evaluate = ["eval_cider.py", *_options(where), "--overwrite", "--no-plots", *_options(self.evaluation)]
+        return [*train, *([] if self.is_evaluated() else [evaluate])]
+
+
+def _options(values: Mapping[str, Any]) -> list[str]:
+    given = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value is not None}
+    return [
+        text
+        for flag, value in given.items()
+        for text in (flag, *map(str, value if isinstance(value, list | tuple) else [value]))
+    ]
 
 
 def make_step(
+    args: argparse.Namespace,
     label: str,
     script: str,
     options: Sequence[str],
     scores: Sequence[str],
-    *,
-    ood_sets: Sequence[str] | None = None,
-    ood_loc: Path | None = None,
-    scored: Path | None = None,
-    out: str = "",
-    plots: bool = False,
-    args: argparse.Namespace | None = None,
+    experiment: str = "",
 ) -> Step:
-    """The step of a training.
+    """The step of a training, evaluated on the sets of CIDER's paper or those of the plan's options.
 
     Args:
-        script: such as "train_cider".    scores, ood_sets, ood_loc, scored, plots: of the evaluation.
-        out: its folder below that of the run; "" for the usual one.
-        args: checkpoints, in_dataset, name, epochs and device; None where the script itself is to read its options.
+        args: of the plan.    script: such as "train_cider".
+        options: of the training; none of them may be among those that are passed on to all.
     """
-    from utils.cli.device import choose_device
-    from utils.data.ood_sets import sets_there  # brings PyTorch along, which a --help need not wait for
-
-    if args is None:
-        of_script = importlib.import_module(f"utils.cli.{script.removeprefix('train_')}")
-        args = of_script.parse_arguments(command_line=list(options))
-        args.device = choose_device(args)
-    folder = args.checkpoints / args.in_dataset / args.name
-    places = {"--ood-loc": ood_loc, "--scored": scored}
-    evaluate = ["--score", *scores, *(["--ood-sets", *ood_sets] if ood_sets else [])]
-    evaluate += [text for flag, path in places.items() if path for text in (flag, str(path))]
+    flags = {text.replace("_", "-") for text in options if text.startswith("--")} | _NEVER_PASSED_ON
+    for text in args.passed_on:
+        if (flag := text.partition("=")[0].replace("_", "-")) in flags:
+            args.error(f"{flag} behind -- is set for each run by the plan itself; see its own options")
+    options = [*options, *args.passed_on]
+    of_run = parse_training(script, options)
+    folder = of_run.checkpoints / of_run.in_dataset / of_run.name
     return Step(
         label=label,
         train=[f"{script}.py", *options],
-        checkpoint=folder / f"checkpoint_{args.epochs}.pth.tar",
-        evaluate=[*evaluate, "--device", str(args.device), *([] if plots else ["--no-plots"])],
-        out=folder / (out or f"eval_{args.epochs}"),
-        settings={
-            "score": list(scores),
-            "ood_sets": ood_sets and list(ood_sets),
-            "ood_loc": ood_loc and str(ood_loc),
-            "scored": scored and str(scored),
-        },
-        there=frozenset() if ood_sets else sets_there(args.in_dataset, ood_loc),
-        args=args,
+        checkpoint=folder / f"checkpoint_{of_run.epochs}.pth.tar",
+        evaluation=dict(score=list(scores), benchmark="cider", ood_loc=args.ood_loc, ood_sets=args.ood_sets),
+        out=folder / f"eval_{of_run.epochs}",
+        args=of_run,
+        experiment=experiment,
     )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What all plans of trainings with --ood-sets take."""
+def parse_training(script: str, options: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a train script; of the last stage where it has two."""
+    of_script = importlib.import_module(f"utils.cli.{script.removeprefix('train_')}")
+    args = of_script.parse_arguments(command_line=options)
+    return args[0] if isinstance(args, tuple) else args
+
+
+def run_plan(
+    description: str,
+    add_options: Callable[[OptionParser], None],
+    steps_of: Callable[[argparse.Namespace], Sequence[Step]],
+    show: Callable[[argparse.Namespace, Sequence[Step]], None],
+) -> None:
+    """What a script with a plan does: read its command line, do what is not done, show everything.
+
+    Args:
+        add_options: the script's own.
+        steps_of: of its arguments, which hold `passed_on`, the options behind `--`, and `error`, the parser's.
+        show: gathers rows and prints tables.
+    Raises:
+        UserError: a command failed.
+    """
+    parser = OptionParser(description=description)
+    add_options(parser)
     parser.add_argument(
         "--ood_loc", type=Path, metavar="PATH", help="of the evaluation: folder that holds the OOD sets"
     )
@@ -126,20 +161,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="of the evaluation: names, or NAME=PATH (default: the usual ones)",
     )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="put the rows there, whatever the settings")
     parser.add_argument("--dry-run", action="store_true", help="print what is still to be done, and do nothing")
+    own = sys.argv[1:]
+    cut = own.index("--") if "--" in own else len(own)
+    args = parser.parse_intermixed_args(own[:cut])
+    args.passed_on, args.error = own[cut + 1 :], parser.error
+    start()
+    steps = steps_of(args)
+    if carry_out(steps, dry_run=args.dry_run):
+        show(args, steps)
 
 
-def split_options(command_line: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options of a plan, and those behind `--`, which are for the train scripts."""
-    cut = command_line.index("--") if "--" in command_line else len(command_line)
-    return list(command_line[:cut]), list(command_line[cut + 1 :])
+def experiment_on(id_name: str, what: str) -> str:
+    """The name by which tables find the rows of an experiment on an ID set."""
+    return f"{id_name.lower().replace('-', '')}-{what}"
 
 
-def refuse(parser: argparse.ArgumentParser, passed_on: Sequence[str], flags: Sequence[str]) -> None:
-    """End with status 2 where options for the train scripts are among those that the plan sets for each run."""
-    for option in (text.partition("=")[0] for text in passed_on):
-        if option.replace("_", "-") in [flag.replace("_", "-") for flag in flags]:
-            parser.error(f"{option} behind -- is set for each run by the plan itself; see its own options")
+def usual_seeds(id_name: str) -> list[int]:
+    """The seed of the official script, and the next two."""
+    first = cider_settings(id_name, "cider")["seed"]
+    return [first, first + 1, first + 2]
 
 
 def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
@@ -150,7 +192,7 @@ def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
     Raises:
         UserError: a command failed. The same call again goes on there.
     """
-    complete = True
+    left = []
     for number, step in enumerate(steps, 1):
         commands = step.commands()
         done = "" if commands else f": done, {step.out}"
@@ -159,11 +201,10 @@ def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
             print(f"    {shlex.join(['python', *command])}", flush=True)
             if not dry_run:
                 _run(command)
-        complete &= not (commands and dry_run)
-    if not complete:
-        for line in missing_data([step for step in steps if step.commands()]):
-            print(line)
-    return complete
+        left += [step] if commands and dry_run else []
+    for line in missing_data(left):
+        print(line)
+    return not left
 
 
 def missing_data(steps: Sequence[Step]) -> list[str]:
@@ -171,17 +212,13 @@ def missing_data(steps: Sequence[Step]) -> list[str]:
     from utils.data.id_sets import load_id
 
     found = []
-    for name, place in dict.fromkeys((step.args.in_dataset, step.args.id_loc) for step in steps if step.args):
+    for name, place in dict.fromkeys((step.args.in_dataset, step.args.id_loc) for step in steps):
         try:
             load_id(name, place)
         except UserError as error:
             found.append(f"missing: {error}")
-    for step in steps:
-        if step.args and not step.settings.get("ood_sets"):
-            wanted = [name for name in id_set(step.args.in_dataset).ood if find_ood_set(name).folders]
-            if absent := [name for name in wanted if name not in step.there]:
-                found.append(f"missing OOD sets: {', '.join(absent)} (python scripts/prepare_data.py --list)")
-    return list(dict.fromkeys(found))
+    absent = dict.fromkeys(", ".join(step.absent_sets()) for step in steps)
+    return found + [f"missing OOD sets: {names} (python scripts/prepare_data.py --list)" for names in absent if names]
 
 
 def _run(command: Sequence[str]) -> None:
@@ -201,3 +238,11 @@ def _run(command: Sequence[str]) -> None:
             f"status {status} of: {shlex.join(['python', *command])}\n"
             "  do         : mend what it says above, and give the same command again; what is done is not done anew"
         )
+
+
+def gathered(steps: Sequence[Step], csv: Path | None) -> list[rows.Row]:
+    """The rows of all evaluations, which go into `csv` where that is given."""
+    found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]
+    if csv:
+        rows.gather(found, csv)
+    return found

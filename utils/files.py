@@ -36,6 +36,11 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def portable(path: Path) -> str:
+    """A path as files that leave this machine name it: below the repository from there, else as it is."""
+    return str(path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path)
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | None = None) -> Iterator[IO]:
     """Open a temporary file beside `path`; when the block ends well it is flushed to disk and replaces `path`.

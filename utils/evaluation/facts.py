@@ -9,12 +9,13 @@ from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData
 from utils.evaluation.evaluation import ID_TEST
 from utils.evaluation.ood import OODSets
+from utils.files import portable
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The command line by option, as JSON knows it."""
     return {
-        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        name: portable(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
 
@@ -34,7 +35,7 @@ def about(
     images = {"ID train": data.train, ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
     return {
         "checkpoint": {
-            "path": str(checkpoint.path),
+            "path": portable(checkpoint.path),
             "sha256": checkpoint.sha256,
             "method": checkpoint.method.name,
             "epoch": checkpoint.epoch,

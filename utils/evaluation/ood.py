@@ -13,6 +13,7 @@ from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
 from utils.evaluation.benchmark import Benchmark
 from utils.evaluation.grid import Missing
+from utils.files import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def load_ood_sets(
             by_lists = benchmark.lists and group
             images = lists_of(benchmark).load_set(of, data, root) if by_lists else load_ood(name, data, root, seed=seed)
         except MissingSet as error:
-            missing.append(Missing(error.name, str(error)))
+            reason = str(error).replace(f"{REPOSITORY}/", "")  # it stands in files that leave this machine
+            missing.append(Missing(error.name, reason))
             continue
         if images.name in found:
             raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")

@@ -29,7 +29,7 @@ import torch
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.cli.device import choose_device
 from utils.data.id_records import id_set
-from utils.data.id_sets import IDData
+from utils.data.id_sets import IDData, limited
 from utils.data.images import ImageSet
 from utils.data.ood_sets import MissingSet, load_ood
 from utils.detection.fit import keep_reference
@@ -130,6 +130,8 @@ def load_images(args: argparse.Namespace, checkpoint: Checkpoint) -> tuple[IDDat
     """The ID set and the OOD sets, those of their images that are scored, and the lists that say which these are."""
     say("reading the images")
     data = load_id_data(checkpoint, args.in_dataset, args.id_loc, image_size=args.image_size, download=args.download)
+    if args.bank:
+        data = with_bank(args, data)
     check_neighbours(args, data)
     benchmark = BENCHMARKS[args.benchmark]
     usual = benchmark.sets(data.name)
@@ -147,6 +149,14 @@ def load_images(args: argparse.Namespace, checkpoint: Checkpoint) -> tuple[IDDat
             "  do         : evaluate with --benchmark cider"
         )
     return *narrowed(data, ood, lists), lists
+
+
+def with_bank(args: argparse.Namespace, data: IDData) -> IDData:
+    """The ID set with the training images of --bank; sets --K, where it is not given, in proportion."""
+    bank = limited(data, args.bank, args.seed)
+    share = len(bank.train) / len(data.train)
+    args.K = args.K or max(1, round(share * id_set(data.name).k))
+    return replace(bank, notes=(*bank.notes, f"{len(bank.train):,} of {len(data.train):,} ID training images are used"))
 
 
 def check_neighbours(args: argparse.Namespace, data: IDData) -> None:
@@ -203,7 +213,14 @@ def evaluate_images(
     if keeps:
         id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
         keep_reference(
-            checkpoint, data, train, test, id_scores=id_scores, k=k, id_accuracy=evaluation.id_accuracy["knn"]
+            checkpoint,
+            data,
+            train,
+            test,
+            id_scores=id_scores,
+            k=k,
+            id_accuracy=evaluation.id_accuracy["knn"],
+            small=args.bank is not None,
         )
     return evaluation, [*notes, *size_notes(data, ood, k)]
 

@@ -131,6 +131,27 @@ def test_any_score_of_the_evaluation_and_others(evaluated, score):
     assert ("KNN (K=7)" if score == "knn" else score[:4]).lower() in detector.shown.lower()
 
 
+def test_a_small_bank_is_evaluated_and_kept_in_half_precision(checkpoint, tmp_path):
+    path, out = tmp_path / checkpoint.name, tmp_path / "eval"
+    path.write_bytes(checkpoint.read_bytes())
+    arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--bank", 500, "--no-plots", "--out", out, "--seed", 3)
+    status, printed, err = call(eval_cider.main, "eval_cider.py", *arguments)
+    assert status == 0 and "500 of 869 ID training images are used" in printed, err
+    assert not reference_path(path).exists()
+    with np.load(reference_path(path, small=True)) as archive:
+        assert archive["bank"].dtype == archive["held_out"].dtype == np.float16
+        assert (len(archive["bank"]), len(archive["held_out"])) == (500, 50)
+        assert set(np.bincount(archive["bank_labels"])) == {83, 84}
+    detector = load_detector(path, device="cpu")
+    assert detector.shown == "KNN (K=3)"  # 5 of 869
+    expected = np.load(out / "scores.npz")
+    np.testing.assert_array_equal(detector.id_scores, expected["id"])
+    (_, _), (test, _) = id_digits()
+    np.testing.assert_allclose(detector.score(test), expected["id"], rtol=0.02)
+    save_reference(reference_path(path), replace(detector.reference, k=7))
+    assert load_detector(path, device="cpu").shown == "KNN (K=7)"  # that of all images comes first
+
+
 def test_the_bank_is_prepared_once(evaluated, monkeypatch):
     prepared = []
     monkeypatch.setattr(knn_search, "_Chunk", lambda *given, make=knn_search._Chunk: prepared.append(1) or make(*given))

@@ -109,6 +109,13 @@ def _add_score_options(parser: OptionParser) -> None:
         "from Gaussian noise best, without a look at any OOD test set",
     )
     group.add_argument(
+        "--bank",
+        type=options.positive_int,
+        metavar="N",
+        help="fit scores to N ID training images, drawn with --seed and equally many of each class, in place of all; K "
+        "in proportion. What detect.py needs is then a small file, to be handed on with the checkpoint",
+    )
+    group.add_argument(
         "--K-sweep",
         type=options.int_list,
         metavar="K,K,...",

@@ -76,7 +76,7 @@ def load_id(
         notes=(*found.notes, *unread),
         official=found.official,
     )
-    return data if limit_train is None else _limited(data, limit_train, seed)
+    return data if limit_train is None else limited(data, limit_train, seed)
 
 
 def channel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -120,7 +120,8 @@ def _on_disk(record: IDSet) -> bool:
     return record.own or record.folder is not None
 
 
-def _limited(data: IDData, limit: int, seed: int) -> IDData:
+def limited(data: IDData, limit: int, seed: int) -> IDData:
+    """The set with `limit` training images, drawn with `seed`, equally many of each class."""
     classes = len(data.class_names)
     if limit < classes:
         raise UserError(

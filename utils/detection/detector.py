@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.data.decode import resize_center_crop, to_rgb
 from utils.data.images import TensorImages, read_image
-from utils.detection.reference import Reference, load_reference, reference_path
+from utils.detection.reference import Reference, find_reference, load_reference
 from utils.errors import UserError
 from utils.evaluation.features import Features, outputs_of
 from utils.evaluation.knn_search import Bank
@@ -182,7 +182,7 @@ def load_detector(
         UserError: either file is missing or damaged, they do not belong together, or they can not give this score.
     """
     checkpoint = load_checkpoint(path)
-    place = reference_path(checkpoint.path) if reference is None else Path(reference)
+    place = find_reference(checkpoint.path) if reference is None else Path(reference)
     if not place.is_file():
         raise UserError(
             f"{checkpoint.path} has no reference statistics to compare images with.\n"

@@ -55,6 +55,7 @@ def keep_reference(
     id_scores: Mapping[str, Tensor],
     k: int,
     id_accuracy: float,
+    small: bool = False,
 ) -> Path | None:
     """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
 
@@ -64,6 +65,8 @@ def keep_reference(
         id_scores: scores of the test set, by name. The method's usual one, or else the first, is the detector's.
         k: neighbour of the KNN score.
         id_accuracy: of the test set by KNN.
+        small: write a file to be handed on, in half precision, and of the test set a tenth as many features as there
+            are training images beside all scores.
     """
     usual = checkpoint.method.score
     reference = _reference(
@@ -78,7 +81,10 @@ def keep_reference(
         class_names=tuple(data.class_names),
         id_accuracy=id_accuracy,
     )
-    place = reference_path(checkpoint.path)
+    if small:
+        rows = torch.linspace(0, len(test.labels) - 1, max(1, len(train.labels) // 10)).round().long()
+        reference = replace(reference, bank=reference.bank.half(), held_out=reference.held_out[rows].half())
+    place = reference_path(checkpoint.path, small=small)
     try:
         save_reference(place, reference)
     except OSError as error:

@@ -28,14 +28,15 @@ class Reference:
     Attributes:
         score: the one to use where nobody asks for another, by its name in the registry.
         k: neighbour of the KNN score.
-        bank: (M, D) float32 penultimate features of ID training images, as the network gives them.
+        bank: (M, D) penultimate features of ID training images, as the network gives them; read as float32.
         bank_labels: (M,) int64 classes of those images, or None where nobody knows them.
-        held_out: (N, D) float32 of ID images that are not in the bank.
+        held_out: (N, D) of ID images that are not in the bank.
         source: which images those are, in words.
         mean, std, size: what images are normalised by and resized to.
         checkpoint_sha256: of the checkpoint file that all this was computed with.
         id_accuracy: of the held-out images by KNN, as a fraction; None where their classes are not known.
-        id_scores: name of a score -> (N,) of the held-out images, larger = more ID; where they have been computed.
+        id_scores: name of a score -> those of held-out images, larger = more ID, where they have been computed; of more
+            images than `held_out` has in a small file.
     """
 
     score: str
@@ -85,9 +86,8 @@ def load_reference(path: Path) -> Reference:
             about = parse_json(str(archive["about"]))
             written_as = about.pop("format")
             if written_as == FORMAT:
-                bank, labels, held_out = (
-                    torch.from_numpy(archive[name]) for name in ("bank", "bank_labels", "held_out")
-                )
+                bank, held_out = (torch.from_numpy(archive[name]).float() for name in ("bank", "held_out"))
+                labels = torch.from_numpy(archive["bank_labels"])
                 id_scores = {
                     name: torch.from_numpy(archive[f"id_scores/{name}"])
                     for name in SCORES
@@ -117,14 +117,14 @@ def _check(reference: Reference) -> None:
     if reference.score not in SCORES or not isinstance(reference.k, int) or not 1 <= reference.k <= len(bank):
         raise ValueError(f"unknown score {reference.score}, or K = {reference.k} of {len(bank)}")
     for rows in (bank, held_out):
-        if rows.ndim != 2 or rows.dtype != torch.float32 or not len(rows) or not rows.isfinite().all():
+        if rows.ndim != 2 or not len(rows) or not rows.isfinite().all():
             raise ValueError("its features are not usable")
     if bank.shape[1] != held_out.shape[1]:
         raise ValueError("its features do not fit each other")
     if labels is not None and (labels.dtype != torch.int64 or labels.shape != bank.shape[:1] or labels.min() < 0):
         raise ValueError("its labels do not fit its features")
     for scores in reference.id_scores.values():
-        if scores.shape != held_out.shape[:1] or not scores.is_floating_point() or not scores.isfinite().all():
+        if scores.ndim != 1 or len(scores) < len(held_out) or not scores.isfinite().all():
             raise ValueError("its ID scores are not usable")
     if not isinstance(reference.id_accuracy, float | None):
         raise ValueError("its ID accuracy is not usable")
@@ -132,6 +132,16 @@ def _check(reference: Reference) -> None:
         raise ValueError("its normalisation is not usable")
 
 
-def reference_path(checkpoint: Path) -> Path:
-    """Where the statistics of a checkpoint file lie: checkpoint_500.pth.tar -> checkpoint_500.reference.npz."""
-    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.pth.tar')}.reference.npz")
+def reference_path(checkpoint: Path, *, small: bool = False) -> Path:
+    """Where the statistics of a checkpoint lie: checkpoint_500.pth.tar -> checkpoint_500.reference.npz.
+
+    Args:
+        small: those of a part of the training images, in half precision: checkpoint_500.reference.small.npz.
+    """
+    return checkpoint.with_name(f"{checkpoint.name.removesuffix('.pth.tar')}.reference{'.small' * small}.npz")
+
+
+def find_reference(checkpoint: Path) -> Path:
+    """The statistics beside a checkpoint: those of all training images, or else the small ones."""
+    places = reference_path(checkpoint), reference_path(checkpoint, small=True)
+    return next((place for place in places if place.is_file()), places[0])

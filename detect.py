@@ -1,5 +1,6 @@
 """Tell images that are out-of-distribution (OOD) from in-distribution (ID) ones with a trained checkpoint.
 
+    python detect.py --model cifar10/cider/resnet18-e100-s4 --images photos/    a trained model that comes along
     python detect.py --ckpt FILE --images photos/                        at the threshold that 95 % of ID images reach
     python detect.py --ckpt FILE --images photos/ --csv scores.csv --sheet sheet.png
     python detect.py --ckpt FILE --fit id_images/ --images photos/       for a checkpoint that was not evaluated here
@@ -31,6 +32,7 @@ from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, note, one_line, run_script
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, check_names
+from utils.zoo import model_file
 
 # So many images or fewer are listed on the console, too.
 LISTED = 20
@@ -136,6 +138,9 @@ def main() -> None:
     device = choose_device(args)
     check_names([args.score] if args.score else [])
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    if args.model:
+        args.ckpt = model_file(args.model)
+        args.reference = args.reference or reference_path(args.ckpt, small=True)
     listing = find_images(args.images) if args.images else None
     if args.fit:
         fit(args, device)

@@ -25,7 +25,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_whole_file_and_nothing_else_is_left(server, waits, tmp_path):
-    fetch(server.address("/file"), tmp_path / "new" / "a.bin", md5=MD5)
+    fetch(server.address("/file"), tmp_path / "new" / "a.bin", checksum=f"md5:{MD5}")
     assert (tmp_path / "new" / "a.bin").read_bytes() == CONTENT
     assert names_in(tmp_path / "new") == ["a.bin"]
     assert waits == []
@@ -34,7 +34,7 @@ def test_whole_file_and_nothing_else_is_left(server, waits, tmp_path):
 def test_redirects_are_followed_and_keep_the_range(server, tmp_path):
     server.faults["/old"] = redirect_to("/file")
     server.faults["/older"] = redirect_to(server.address("/old"))
-    fetch(server.address("/older"), tmp_path / "a", md5=MD5)
+    fetch(server.address("/older"), tmp_path / "a", checksum=f"md5:{MD5}")
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -59,7 +59,7 @@ def breaking(times: int):
 
 def test_dropped_connections_are_tried_again_from_the_beginning(server, waits, tmp_path):
     server.faults["/file"] = breaking(2)
-    fetch(server.address("/file"), tmp_path / "a", md5=MD5)
+    fetch(server.address("/file"), tmp_path / "a", checksum=f"md5:{MD5}")
     assert (tmp_path / "a").read_bytes() == CONTENT
     assert server.requests == [("/file", None)] * 3 and waits == [1, 2]
     assert names_in(tmp_path) == ["a"]
@@ -76,7 +76,7 @@ def test_attempts_are_bounded_and_leave_nothing(server, waits, tmp_path):
 def test_wrong_bytes_are_deleted_and_named(server, tmp_path):
     server.content["/file"] = b"something else"
     with pytest.raises(DownloadError, match=f"(?s)wrong bytes.*{MD5}.*{hashlib.md5(b'something else').hexdigest()}"):
-        fetch(server.address("/file"), tmp_path / "a", md5=MD5)
+        fetch(server.address("/file"), tmp_path / "a", checksum=f"md5:{MD5}")
     assert names_in(tmp_path) == []
 
 

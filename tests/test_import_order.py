@@ -12,7 +12,7 @@ ORDER = (
     {"files", "methods", "losses", "outliers", "prototypes", "models"},
     {"data"},
     {"checkpoint", "prepare"},
-    {"evaluation"},
+    {"evaluation", "zoo"},
     {"training", "detection"},
     {"cli"},
     {"results"},

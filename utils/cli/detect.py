@@ -10,7 +10,13 @@ from utils.cli.parser import OptionParser
 def parse_arguments(description: str | None = None) -> argparse.Namespace:
     """The command line, checked as far as that needs no file."""
     parser = OptionParser(prog="detect.py", description=description)
-    parser.add_argument("--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint, ours or an official one")
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument("--ckpt", type=Path, metavar="FILE", help="checkpoint, ours or an official one")
+    network.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a trained model by name, which needs nothing else; utils/zoo.py has them: cifar10/cider/resnet18-e100-s4",
+    )
     parser.add_argument(
         "--images", type=Path, metavar="PATH", help="a folder of images, with folders inside or not, or one image"
     )
@@ -88,6 +94,8 @@ def _check(parser: OptionParser, args: argparse.Namespace) -> None:
         parser.error("give --images PATH, or --fit FOLDER, or both")
     if args.images is None and (args.csv or args.json or args.sheet):
         parser.error("--csv, --json and --sheet are about --images PATH")
+    if args.model and args.fit:
+        parser.error("--fit is for --ckpt FILE; a --model has its reference statistics")
     if args.fit is None and (args.K or args.seed is not None):
         parser.error("--K and --seed belong to --fit")
     if args.sheet and args.sheet.suffix.lower() != ".png":

@@ -23,13 +23,14 @@ class DownloadError(Exception):
     """A file that did not come; the message is the reason in a few words."""
 
 
-def fetch(address: str, path: Path, *, md5: str | None = None) -> None:
+def fetch(address: str, path: Path, *, checksum: str | None = None) -> None:
     """Download `address` (http or https, redirects followed) to `path`, which comes into being as a whole.
 
     A connection that breaks off, a server that is busy and wrong bytes are tried again, from the beginning.
 
     Args:
-        md5: checksum of the whole file in hexadecimal; None where none is published.
+        checksum: of the whole file, as "md5:..." or "sha256:..." in hexadecimal; None where none is published. A file
+            that is there and has it is left alone.
     Raises:
         DownloadError: not found, refused, broken off again and again, wrong bytes, disk full.
     """
@@ -45,7 +46,7 @@ def fetch(address: str, path: Path, *, md5: str | None = None) -> None:
     keeper = pooch.create(
         path.parent,
         base_url="",
-        registry={path.name: md5 and f"md5:{md5}"},
+        registry={path.name: checksum},
         urls={path.name: address},
         retry_if_failed=ATTEMPTS - 1,
     )

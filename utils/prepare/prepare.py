@@ -89,7 +89,7 @@ def _get_file(row: OODSet, download: Download) -> None:
             )
         return
     try:
-        fetch(address, file, md5=md5)
+        fetch(address, file, checksum=md5 and f"md5:{md5}")
     except DownloadError as error:
         raise UserError(
             f"{row.name} could not be downloaded.\n  source     : {address}\n"

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class CompLoss(nn.Module):
+class _ScaledLoss(nn.Module):
+    """A loss of temperature T that is scaled by T / T_base."""
+
+    def __init__(self, temperature: float = 0.1, base_temperature: float = 0.07) -> None:
+        super().__init__()
+        self.temperature, self.scale = temperature, temperature / base_temperature
+
+
+class CompLoss(_ScaledLoss):
     """Compactness loss of CIDER: draws each embedding to the prototype of its class (Ming et al. 2023, eq. 5-6).
 
     loss = -(T / T_base) * mean_i log( exp(z_i . mu_y(i) / T) / sum_j exp(z_i . mu_j / T) )
@@ -22,24 +30,18 @@ class CompLoss(nn.Module):
         ValueError: shapes that do not fit together, or an empty batch.
     """
 
-    def __init__(self, temperature: float = 0.1, base_temperature: float = 0.07) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.base_temperature = base_temperature
-
     def forward(self, features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
         if features.dim() != 2 or prototypes.dim() != 2 or features.shape[1] != prototypes.shape[1]:
-            raise ValueError(f"features {tuple(features.shape)} and prototypes {tuple(prototypes.shape)} do not fit")
+            raise _misfit(features=features, prototypes=prototypes)
         _check_labels(labels, features.shape[0])
         with torch.autocast(features.device.type, enabled=False):
             scaled = _at_least_float32(prototypes) / self.temperature  # fewer numbers than there are logits
             logits = _at_least_float32(features) @ scaled.T  # N x C
             # gather and not cross_entropy, which would pass over a label of -100 in silence
-            log_likelihood = F.log_softmax(logits, dim=1).gather(1, labels[:, None])
-            return -(self.temperature / self.base_temperature) * log_likelihood.mean()
+            return -self.scale * F.log_softmax(logits, dim=1).gather(1, labels[:, None]).mean()
 
 
-class DisLoss(nn.Module):
+class DisLoss(_ScaledLoss):
     """Dispersion loss of CIDER: pushes class prototypes apart on the sphere (Ming et al. 2023, eq. 7).
 
     loss = (T / T_base) * mean_i log( 1/(C-1) * sum_{j != i} exp(mu_i . mu_j / T) )
@@ -53,23 +55,17 @@ class DisLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 0.1, base_temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.base_temperature = base_temperature
+        super().__init__(temperature, base_temperature)
 
     def forward(self, prototypes: Tensor) -> Tensor:
         if prototypes.dim() != 2 or prototypes.shape[0] < 2:
             raise ValueError(f"prototypes must be (C, D) with C >= 2, not {tuple(prototypes.shape)}")
         with torch.autocast(prototypes.device.type, enabled=False):
-            prototypes = _at_least_float32(prototypes)
-            logits = prototypes @ prototypes.T / self.temperature  # C x C
-            itself = torch.eye(len(prototypes), dtype=torch.bool, device=prototypes.device)
-            log_sums = logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
-            mean_log = log_sums.mean() - math.log(len(prototypes) - 1)
-            return (self.temperature / self.base_temperature) * mean_log
+            _, _, log_sums = _pairs(_at_least_float32(prototypes), self.temperature)
+            return self.scale * (log_sums.mean() - math.log(len(prototypes) - 1))
 
 
-class SupConLoss(nn.Module):
+class SupConLoss(_ScaledLoss):
     """Supervised contrastive loss (Khosla et al. 2020, eq. 2), every view of every image as anchor.
 
     loss = -(T / T_base) * mean_i 1/|P(i)| sum_{p in P(i)} log( exp(z_i . z_p / T) / sum_{a != i} exp(z_i . z_a / T) )
@@ -85,11 +81,6 @@ class SupConLoss(nn.Module):
         ValueError: features not three-dimensional, labels that do not fit, or fewer than two views in all.
     """
 
-    def __init__(self, temperature: float = 0.1, base_temperature: float = 0.07) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.base_temperature = base_temperature
-
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         if features.dim() != 3 or features.shape[0] * features.shape[1] < 2:
             raise ValueError(f"features must be (N, V, D) with N * V >= 2, not {tuple(features.shape)}")
@@ -97,14 +88,8 @@ class SupConLoss(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             views = _at_least_float32(features).flatten(0, 1)  # NV x D
             classes = labels.repeat_interleave(features.shape[1])
-            itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
-            positive = (classes[:, None] == classes) & ~itself
-            logits = views @ views.T / self.temperature
-            log_sums = logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
-            count = positive.sum(dim=1)
-            mean_positive = (logits * positive).sum(dim=1) / count.clamp(min=1)
-            log_likelihood = torch.where(count > 0, mean_positive - log_sums, 0.0)
-            return -(self.temperature / self.base_temperature) * log_likelihood.mean()
+            mean_same, log_sums, count = _contrast(views, classes, self.temperature)
+            return -self.scale * torch.where(count > 0, mean_same - log_sums, 0.0).mean()
 
 
 class MixtureLikelihoodLoss(nn.Module):
@@ -129,10 +114,7 @@ class MixtureLikelihoodLoss(nn.Module):
     def forward(self, features: Tensor, prototypes: Tensor, weights: Tensor) -> Tensor:
         shape = (len(features), len(prototypes))
         if features.shape[1:] != prototypes.shape[1:] or weights.shape != shape or 0 in shape:
-            raise ValueError(
-                f"features {tuple(features.shape)}, prototypes {tuple(prototypes.shape)} and weights "
-                f"{tuple(weights.shape)} do not fit"
-            )
+            raise _misfit(features=features, prototypes=prototypes, weights=weights)
         with torch.autocast(features.device.type, enabled=False):
             logits = _at_least_float32(features) @ (_at_least_float32(prototypes) / self.temperature).T  # N x M
             return (logits.logsumexp(dim=1) - (weights * logits).sum(dim=1)).mean()
@@ -155,23 +137,17 @@ class PrototypeContrastLoss(nn.Module):
 
     def __init__(self, num_classes: int, temperature: float = 0.5) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.temperature = temperature
+        self.num_classes, self.temperature = num_classes, temperature
 
     def forward(self, prototypes: Tensor) -> Tensor:
         count = len(prototypes)
         if prototypes.dim() != 2 or count < 2 or count % self.num_classes:
-            raise ValueError(
-                f"prototypes {tuple(prototypes.shape)} are not as many for each of {self.num_classes} classes"
-            )
+            shape = tuple(prototypes.shape)
+            raise ValueError(f"prototypes {shape} are not as many for each of {self.num_classes} classes")
         with torch.autocast(prototypes.device.type, enabled=False):
-            prototypes = _at_least_float32(prototypes)
-            logits = prototypes @ prototypes.T / self.temperature
-            itself = torch.eye(count, dtype=torch.bool, device=prototypes.device)
             classes = torch.arange(count, device=prototypes.device) % self.num_classes
-            same = (classes[:, None] == classes) & ~itself
-            mean_same = (logits * same).sum(dim=1) / max(count // self.num_classes - 1, 1)
-            return (logits.masked_fill(itself, -torch.inf).logsumexp(dim=1) - mean_same).mean()
+            mean_same, log_sums, _ = _contrast(_at_least_float32(prototypes), classes, self.temperature)
+            return (log_sums - mean_same).mean()
 
 
 def log_weighted_sum_exp(logits: Tensor, weight: Tensor) -> Tensor:
@@ -188,7 +164,7 @@ def log_weighted_sum_exp(logits: Tensor, weight: Tensor) -> Tensor:
         ValueError: shapes that do not fit.
     """
     if logits.dim() != 2 or weight.shape != logits.shape[1:]:
-        raise ValueError(f"logits {tuple(logits.shape)} and weight {tuple(weight.shape)} do not fit")
+        raise _misfit(logits=logits, weight=weight)
     with torch.autocast(logits.device.type, enabled=False):
         active = weight > 0
         # The inner where keeps log(0), whose gradient would be NaN, out of the graph.
@@ -210,10 +186,8 @@ def uncertainty_loss(id_scores: Tensor, outlier_scores: Tensor, logistic: nn.Lin
         ValueError: scores that are not one-dimensional, or none of either kind.
     """
     if id_scores.dim() != 1 or outlier_scores.dim() != 1 or 0 in (len(id_scores), len(outlier_scores)):
-        raise ValueError(
-            f"scores of ID images and of outliers must be (N,) and (M,) and not empty, "
-            f"not {tuple(id_scores.shape)} and {tuple(outlier_scores.shape)}"
-        )
+        shapes = f"{tuple(id_scores.shape)} and {tuple(outlier_scores.shape)}"
+        raise ValueError(f"scores of ID images and of outliers must be (N,) and (M,) and not empty, not {shapes}")
     with torch.autocast(id_scores.device.type, enabled=False):
         scores = torch.cat([_at_least_float32(id_scores), _at_least_float32(outlier_scores)])
         is_id = torch.arange(len(scores), device=scores.device) < len(id_scores)
@@ -237,9 +211,8 @@ def discrepancy_loss(logits1: Tensor, logits2: Tensor, margin: float = 1.2) -> T
         ValueError: shapes that do not fit together, or an empty batch.
     """
     if logits1.dim() != 2 or logits1.shape != logits2.shape or len(logits1) == 0:
-        raise ValueError(
-            f"logits of both heads must be (N, C), N > 0, not {tuple(logits1.shape)} and {tuple(logits2.shape)}"
-        )
+        shapes = f"{tuple(logits1.shape)} and {tuple(logits2.shape)}"
+        raise ValueError(f"logits of both heads must be (N, C), N > 0, not {shapes}")
     with torch.autocast(logits1.device.type, enabled=False):
         return F.relu(margin - (_entropy(logits1) - _entropy(logits2)).mean())
 
@@ -250,9 +223,29 @@ def _entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
+def _pairs(rows: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all pairs of rows z_i . z_j / T, and whether i = j, N x N; of each row log sum_{j != i} exp(z_i . z_j / T)."""
+    logits = rows @ rows.T / temperature
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    return logits, itself, logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
+
+
+def _contrast(rows: Tensor, classes: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row the mean of z_i . z_j / T over the others of its class, 0 without; `_pairs`' sum; their number."""
+    logits, itself, log_sums = _pairs(rows, temperature)
+    same = (classes[:, None] == classes) & ~itself
+    count = same.sum(dim=1)
+    return (logits * same).sum(dim=1) / count.clamp(min=1), log_sums, count
+
+
 def _check_labels(labels: Tensor, count: int) -> None:
     if count == 0 or labels.shape != (count,):
         raise ValueError(f"each row needs a label, and there must be one: {count} rows, labels {tuple(labels.shape)}")
+
+
+def _misfit(**tensors: Tensor) -> ValueError:
+    shapes = (f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+    return ValueError(f"{', '.join(shapes)} do not fit")
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

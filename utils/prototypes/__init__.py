@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.prototypes.scan import scan_prototypes
+from utils.prototypes.scan import check_batch, scan_prototypes
 
 
 class _Prototypes(nn.Module):
@@ -54,11 +54,7 @@ class EMAPrototypes(_Prototypes):
             ValueError: shapes that do not fit, or (on the CPU) a label out of range. On a GPU such a label ends the
                 process with a device-side assertion, for a check on the host would stall every step.
         """
-        if features.dim() != 2 or features.shape[1] != self.prototypes.shape[1] or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit prototypes "
-                f"{tuple(self.prototypes.shape)}"
-            )
+        check_batch(features, labels, self.prototypes)
         features = features.to(self.prototypes.dtype)  # half precision has too few digits for momentum 0.99
         updated = scan_prototypes(self.prototypes, features, labels, self.momentum)
         with torch.no_grad():

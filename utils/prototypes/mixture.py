@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.prototypes.scan import check_batch
+
 
 class MixturePrototypes(nn.Module):
     """Prototypes of PALM: P a class, each a moving average of the embeddings assigned to it (Lu et al. 2024).
@@ -56,11 +58,7 @@ class MixturePrototypes(nn.Module):
         Raises:
             ValueError: shapes that do not fit.
         """
-        if features.dim() != 2 or features.shape[1] != self.prototypes.shape[1] or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit prototypes "
-                f"{tuple(self.prototypes.shape)}"
-            )
+        check_batch(features, labels, self.prototypes)
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.prototypes.dtype)
             classes = torch.arange(len(self.prototypes), device=labels.device) % self.num_classes

@@ -26,6 +26,13 @@ def scan_prototypes(prototypes: Tensor, features: Tensor, labels: Tensor, moment
     return scan.apply(features, prototypes, labels, momentum)
 
 
+def check_batch(features: Tensor, labels: Tensor, prototypes: Tensor) -> None:
+    """Raise a ValueError unless features (N, D) and labels (N,) fit prototypes (C, D)."""
+    if features.dim() != 2 or features.shape[1] != prototypes.shape[1] or labels.shape != features.shape[:1]:
+        shapes = (tuple(tensor.shape) for tensor in (features, labels, prototypes))
+        raise ValueError("features {}, labels {} and prototypes {} do not fit".format(*shapes))
+
+
 @cache
 def _gpu_scan() -> type[torch.autograd.Function]:
     """The Triton kernels, tried out once; the plain version where Triton is missing or cannot compile them."""

@@ -8,6 +8,7 @@ import torch
 from bad_files import Outcomes, cuts_and_flips, open_folder, restore, unprivileged
 from torch import nn
 
+from utils.checkpoint import save
 from utils.data.images import TensorImages
 from utils.evaluation.features import extract
 
@@ -26,14 +27,15 @@ def test_a_thousand_faulty_feature_caches(tmp_path, monkeypatch, capsys):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     faults = list(cuts_and_flips(whole, right["penultimate"].numpy().tobytes(), rng, 90))
-    stored = dict(np.load(path))
+    stored = torch.load(path, weights_only=True)
     for i in range(30):
-        for fault, changed in (
-            ("another key", {"key": np.array(str(i))}),
-            ("fewer rows", {"logits": np.zeros((i % 9, 2))}),
-            ("pickled objects", {"logits": np.array([{i: 1}] * 10)}),
+        for fault, changed, write in (
+            ("another key", {"key": str(i)}, save),
+            ("no outputs", {"outputs": {i: 1}, "key": 0}, save),
+            ("no checksum", {"outputs": {"logits": torch.zeros(i, 2)}}, torch.save),
+            ("pickled objects", {"outputs": Network()}, torch.save),
         ):
-            faults.append((fault, lambda path, changed=changed: np.savez(path, **{**stored, **changed})))
+            faults.append((fault, lambda path, changed=changed, write=write: write(stored | changed, path)))
     for fault, damage in faults:
         restore(path, whole)
         damage(path)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models.cider import CIDERNet
 from utils.errors import UserError
-from utils.evaluation.evaluation import evaluate, normalised_space
+from utils.evaluation.evaluation import evaluate
 from utils.evaluation.features import Features
 from utils.evaluation.metrics import ood_metrics, separability_degrees
 from utils.evaluation.registry import SCORES
@@ -32,9 +32,8 @@ CPU = torch.device("cpu")
 def evaluated(train, test, ood, names=("knn",), *, k=4, num_classes=3, **more):
     settings = {name: more.pop(name) for name in ("positive", "resamples", "images") if name in more}
     given = Ingredients(num_classes, k, CPU, **more)
-    space = normalised_space(train, test, ood, num_classes, CPU)
     scores = [SCORES[name] for name in names]
-    return evaluate(train, test, ood, scores=scores, given=given, space=space, **settings)
+    return evaluate(train, test, ood, scores=scores, given=given, **settings)
 
 
 def test_scores_are_distances_of_normalised_penultimate_features():
@@ -95,8 +94,6 @@ def test_fc_counts_only_where_it_was_trained_and_prototypes_only_where_there_are
 
 def test_what_cannot_be_evaluated_is_said():
     train, test = made_features(0, 60), made_features(1, 12)
-    with pytest.raises(UserError, match="--K 61 .* 60"):
-        evaluated(train, test, {"x": test}, k=61)
     broken = made_features(2, 5)
     broken.outputs["penultimate"][1, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for 1 of 5 images of broken"):
@@ -157,6 +154,8 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
         (("--name", "official", "--epoch", "7"), 1, "there are  : epochs 9, 10"),
         (("--name", "nobody"), 1, "checkpoint not found"),
         (("--name", "official", "--ood-sets", "SVHN", "--ood_loc", "nowhere"), 1, "no OOD set was found"),
+        (("--name", "official", "--K", "9999"), 1, "--K 9999 needs as many ID training images, but there are"),
+        (("--name", "official", "--K-sweep", "1,9999"), 1, "--K-sweep 9999 needs"),
         (("--name", "official", "--model", "resnet34"), 2, "the checkpoint file says it"),
         ((), 2, "--name"),
     ],

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from utils.data.batches import TrainBatches
 from utils.data.images import TensorImages
 from utils.evaluation import linear_probe
-from utils.evaluation.linear_probe import cached_batches, train_probe
-from utils.evaluation.probe import OneView
+from utils.evaluation.linear_probe import OneView, cached_batches, train_probe
 
 
 def features(count=64, dim=5, classes=3):
@@ -47,11 +46,11 @@ def test_every_epoch_has_all_images_in_another_order():
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone(monkeypatch):
     monkeypatch.setattr(linear_probe, "LEARNING_RATE", 0.1)
+    monkeypatch.setattr(linear_probe, "EPOCHS", 2)
     rows, labels = features()
     before = torch.get_rng_state()
     weights = [
-        train_probe(cached_batches(rows, labels, seed=seed), 5, 3, seed=seed, device="cpu", epochs=2).weight
-        for seed in (1, 1, 2)
+        train_probe(cached_batches(rows, labels, seed=seed), 5, 3, seed=seed, device="cpu").weight for seed in (1, 1, 2)
     ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert torch.equal(torch.get_rng_state(), before)

@@ -15,6 +15,7 @@ from PIL import Image
 from utils.evaluation import feature_plots, plots
 from utils.evaluation.drawing import STYLES, Album, drawable
 from utils.evaluation.projection import project, sample_rows
+from utils.evaluation.tables import Row
 
 ID = np.random.default_rng(0).normal(1, 1, 200)
 NAMES = ("SVHN", "dtd (partial, 1 of 2)", "a/b")
@@ -56,17 +57,12 @@ def over_k(album, ood=OOD):
 
 
 def near_and_far(album, ood=OOD):
-    results = [
-        plots.SetResult(
-            name,
-            group,
-            group == "near",
-            {"fpr95": 0.2, "auroc": 0.9 + i / 100},
-            {"fpr95": (0.1, 0.3), "auroc": (0.8, 0.99)},
-        )
+    samples = {"fpr95": np.array([0.1, 0.3]), "auroc": np.array([0.8, 0.99])}
+    rows = [
+        Row(name, 9, {"fpr95": 0.2, "auroc": 0.9 + i / 100}, group == "near", group, samples)
         for i, (name, group) in enumerate(zip(ood, itertools.cycle(["near", "far"])))
     ]
-    return plots.near_and_far(album, results)
+    return plots.near_and_far(album, rows)
 
 
 def features(album, ood=OOD):
@@ -198,10 +194,9 @@ def test_pca_shows_the_axes_of_largest_variance_of_id():
     random = np.random.default_rng(0)
     scales = np.array([0.1, 5.0, 0.2, 1.0])
     rows = random.normal(size=(500, 4)) * scales + 7
-    found = project({"id": torch.from_numpy(rows), "ood": torch.zeros(3, 4)}, "id", "pca", 0)
-    shown = found.points
+    shown, axes = project({"id": torch.from_numpy(rows), "ood": torch.zeros(3, 4)}, "id", "pca", 0)
     share = 100 * 25 / (25 + 1 + 0.04 + 0.01)
-    assert int(re.search(r"1 \((\d+) %", found.axes[0])[1]) == pytest.approx(share, abs=2)
+    assert int(re.search(r"1 \((\d+) %", axes[0])[1]) == pytest.approx(share, abs=2)
     np.testing.assert_allclose(abs(np.corrcoef(shown["id"][:, 0], rows[:, 1])[0, 1]), 1, atol=1e-3)
     np.testing.assert_allclose(abs(np.corrcoef(shown["id"][:, 1], rows[:, 3])[0, 1]), 1, atol=1e-3)
     np.testing.assert_allclose(shown["id"].mean(0), 0, atol=1e-9)
@@ -210,11 +205,9 @@ def test_pca_shows_the_axes_of_largest_variance_of_id():
 
 def test_tsne_is_the_same_with_the_same_seed():
     groups = {name: torch.randn(20, 60, generator=torch.Generator().manual_seed(i)) for i, name in enumerate("ab")}
-    first, second = (project(groups, "a", "tsne", 3).points for _ in range(2))
+    first, second = (project(groups, "a", "tsne", 3)[0] for _ in range(2))
     assert [rows.shape for rows in first.values()] == [(20, 2), (20, 2)]
     assert all((first[name] == second[name]).all() for name in groups)
-    with pytest.raises(ValueError, match="umap"):
-        project(groups, "a", "umap", 0)
 
 
 def test_sampled_rows_are_distinct_ascending_and_seeded():

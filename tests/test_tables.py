@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from utils.evaluation.tables import Missing, Row, Table, to_csv, to_latex, to_markdown, to_text
+from utils.evaluation.tables import Row, Table, to_csv, to_latex, to_markdown, to_text
 
 
 def metrics(fpr95, auroc):
@@ -18,7 +18,7 @@ ROWS = (
     Row("iSUN", 8925, metrics(0.30, 0.7), True),
     Row("dtd (partial, 1,200 of 5,640)", 1200, metrics(1.0, 0.0), False),
 )
-MISSING = (Missing("LSUN", "LSUN not found.\n  looked for : data/LSUN\n  get it by  : by hand | 50%_of_it"),)
+MISSING = {"LSUN": "LSUN not found; looked for : data/LSUN; get it by : by hand | 50%_of_it"}
 
 
 def make(rows=ROWS, missing=MISSING, notes=()):
@@ -39,7 +39,7 @@ def test_text_is_aligned_and_states_everything():
 
 
 def test_mean_is_over_all_sets_where_none_is_official():
-    table = make(rows=ROWS[2:], missing=())
+    table = make(rows=ROWS[2:], missing={})
     assert table.means[0].metrics["fpr95"] == 1.0
     assert "mean over: dtd (partial, 1,200 of 5,640) (no complete official set)" in to_text(table)
     assert "mean (1)" in to_text(table)

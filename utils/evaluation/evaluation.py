@@ -1,11 +1,10 @@
 """From extracted features to scores, metrics, ID accuracy and geometry: the evaluation of one checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -24,7 +23,7 @@ from utils.evaluation.metrics import (
     separability_degrees,
 )
 from utils.evaluation.neighbours import sweep_k
-from utils.evaluation.score_parts import FittedScore, Ingredients, Score
+from utils.evaluation.score_parts import Ingredients, Score
 from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_means
 
@@ -56,20 +55,7 @@ class ScoreResult:
     probability: bool
     ood_metrics: dict[str, dict[str, float]]
     samples: dict[str, dict[str, np.ndarray]] | None
-    whole_id_metrics: dict[str, dict[str, float]] | None = None
-
-
-@dataclass(frozen=True)
-class Space:
-    """Where the KNN score and the geometry live: L2-normalised penultimate features.
-
-    bank: (M, D) of ID train.    features: ID_TEST and each OOD set -> (N, D).    means: (C, D) unit class means of ID
-    train.
-    """
-
-    bank: Tensor
-    features: dict[str, Tensor]
-    means: Tensor
+    whole_id_metrics: dict[str, dict[str, float]] | None
 
 
 @dataclass(frozen=True)
@@ -81,9 +67,10 @@ class Evaluation:
         id_accuracy: way of classifying -> share correct, None where the checkpoint has not what it takes.
         geometry: degrees.    separability: OOD set -> degrees.
         angles: ID_TEST and each OOD set -> (N,) degrees to the nearest class mean.
-        test: outputs of the network for ID test, with labels.    knn_classes: (N,) classes by KNN.
+        train, test: outputs of the network for ID train and ID test.    knn_classes: (N,) classes by KNN.
         features: ID_TEST and each OOD set -> (N, D) unit rows.
         k: of the KNN score.    sweep: other K -> OOD set -> metrics of the KNN score.
+        notes: how K was chosen, and which images were left out.
     """
 
     results: tuple[ScoreResult, ...]
@@ -91,25 +78,13 @@ class Evaluation:
     geometry: dict[str, float]
     separability: dict[str, float]
     angles: dict[str, np.ndarray]
+    train: Features
     test: Features
     knn_classes: Tensor
     features: dict[str, Tensor]
     k: int
     sweep: dict[int, dict[str, dict[str, float]]]
-
-
-def normalised_space(
-    train: Features, test: Features, ood: dict[str, Features], num_classes: int, device: torch.device | str
-) -> Space:
-    """The L2-normalised penultimate features on `device`.
-
-    Raises:
-        UserError: the network's output is not finite.
-    """
-    bank = unit_penultimate(train, "the ID training set", device)
-    features = {ID_TEST: unit_penultimate(test, "the ID test set", device)}
-    features |= {name: unit_penultimate(found, name, device) for name, found in ood.items()}
-    return Space(bank, features, class_means(bank, train.labels.to(bank.device), num_classes))
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -119,7 +94,6 @@ def evaluate(
     *,
     scores: Sequence[Score],
     given: Ingredients,
-    space: Space,
     images: dict[str, Any] | None = None,
     positive: str = "ID",
     resamples: int = 0,
@@ -132,62 +106,51 @@ def evaluate(
     Args:
         ood: OOD set -> its features.
         scores: of the registry, none of which the checkpoint cannot give.
-        space: `normalised_space` of the same features.
-        images: ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
+        images: ID_TEST, WHOLE_ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
         positive: "ID" or "OOD", see `ood_metrics`.
         resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
-        whole: of the whole ID test set where `test` is a part of it: metrics with it are given, too.
         sweep: other K for which the KNN score is to be judged, from one search.
+        whole: of the whole ID test set where `test` is a part of it: metrics with it are given, too.
     Raises:
-        UserError: K is larger than the training set, or a score cannot be fitted to these features.
+        UserError: features or scores that are not finite, or a score that cannot be fitted to these features.
     """
-    if given.k > len(space.bank):
-        raise UserError(f"--K {given.k} needs as many ID training images, but there are {len(space.bank):,}")
-    nearest = knn_search(space.bank, space.features[ID_TEST], (given.k,))
-    knn_classes = majority_vote(train.labels, nearest.indices.cpu())
-    train = _on_device(train, given.device)
-    sets = {ID_TEST: test, **ood}
+    on_device = train.to(given.device)
+    sets = {name: found.to(given.device) for name, found in {ID_TEST: test, **ood}.items()}
+    bank = unit_penultimate(on_device, "ID train")
+    unit = {name: unit_penultimate(found, name) for name, found in sets.items()}
+    of_ood = {name: rows for name, rows in unit.items() if name != ID_TEST}
+    means = class_means(bank, on_device.labels, given.num_classes)
+    nearest = knn_search(bank, unit[ID_TEST], (given.k,))
+    knn_classes = majority_vote(on_device.labels, nearest.indices).cpu()
+    if whole is not None:
+        sets[WHOLE_ID_TEST] = whole.to(given.device)
     results = []
     for score in tqdm(scores, desc="scores", leave=False, disable=None):
-        fitted = score.fit(train, given)
-        known = {ID_TEST: nearest.scores[:, 0].cpu().numpy()} if score.name == "knn" else {}
-        found = known | {
-            name: _scores(fitted, features, given, (images or {}).get(name))
-            for name, features in sets.items()
-            if name not in known
-        }
-        result = _result(score, given.k, found, positive, resamples, seed)
-        if whole is not None:
-            id_scores = _scores(fitted, whole, given, (images or {}).get(WHOLE_ID_TEST))
-            others = {name: ood_metrics(id_scores, found[name], positive=positive) for name in ood}
-            result = replace(result, whole_id_metrics=others)
-        results.append(result)
+        fitted = score.fit(on_device, given)
+        found = {ID_TEST: nearest.scores[:, 0]} if score.name == "knn" else {}
+        for name, features in sets.items():
+            if name not in found:
+                found[name] = fitted(features.outputs, (images or {}).get(name))
+        arrays = {name: _finite(values, score, name) for name, values in found.items()}
+        results.append(_result(score, given.k, arrays, positive, resamples, seed))
     return Evaluation(
         results=tuple(results),
         id_accuracy=_id_accuracy(test, knn_classes, given),
-        geometry=_geometry(space, test, given.prototypes),
-        separability={
-            name: separability_degrees(space.features[ID_TEST], space.features[name], space.means) for name in ood
-        },
-        angles={name: nearest_degrees(rows, space.means).cpu().numpy() for name, rows in space.features.items()},
+        geometry=_geometry(unit[ID_TEST], means, test, given.prototypes),
+        separability={name: separability_degrees(unit[ID_TEST], rows, means) for name, rows in of_ood.items()},
+        angles={name: nearest_degrees(rows, means).cpu().numpy() for name, rows in unit.items()},
+        train=train,
         test=test,
         knn_classes=knn_classes,
-        features={name: rows.cpu() for name, rows in space.features.items()},
+        features=unit,
         k=given.k,
-        sweep=_sweep(space, sweep, positive),
+        sweep=sweep_k(bank, unit[ID_TEST], of_ood, sweep, positive=positive) if sweep else {},
     )
 
 
-def _sweep(space: Space, ks: Sequence[int], positive: str) -> dict[int, dict[str, dict[str, float]]]:
-    if not ks:
-        return {}
-    others = {name: rows for name, rows in space.features.items() if name != ID_TEST}
-    return sweep_k(space.bank, space.features[ID_TEST], others, ks, positive=positive)
-
-
-def unit_penultimate(features: Features, name: str, device: torch.device | str) -> Tensor:
-    """L2-normalised penultimate features (N, D) on `device`; a UserError that says `name` where some are not finite."""
-    rows = F.normalize(features.outputs["penultimate"].to(device), dim=1)
+def unit_penultimate(features: Features, name: str) -> Tensor:
+    """L2-normalised penultimate features (N, D); a UserError that says `name` where some are not finite."""
+    rows = F.normalize(features.outputs["penultimate"], dim=1)
     broken = int((~rows.isfinite().all(1)).sum())
     if broken:
         raise UserError(
@@ -197,26 +160,23 @@ def unit_penultimate(features: Features, name: str, device: torch.device | str) 
     return rows
 
 
-def _on_device(features: Features, device: torch.device) -> Features:
-    outputs = {name: values.to(device) for name, values in features.outputs.items()}
-    return Features(outputs, None if features.labels is None else features.labels.to(device))
-
-
-def _scores(fitted: FittedScore, features: Features, given: Ingredients, images: Any) -> np.ndarray:
-    return fitted(_on_device(features, given.device).outputs, images).cpu().numpy()
+def _finite(scores: Tensor, score: Score, name: str) -> np.ndarray:
+    broken = int((~scores.isfinite()).sum())
+    if broken:
+        raise UserError(f"--score {score.name} gives no finite number for {broken:,} of {len(scores):,} of {name}")
+    return scores.cpu().numpy()
 
 
 def _result(
     score: Score, k: int, found: dict[str, np.ndarray], positive: str, resamples: int, seed: int
 ) -> ScoreResult:
-    for images, scores in found.items():
-        broken = int((~np.isfinite(scores)).sum())
-        if broken:
-            raise UserError(
-                f"--score {score.name} gives no finite number for {broken:,} of {len(scores):,} of {images}"
-            )
-    id_scores = found[ID_TEST]
-    ood_scores = {images: scores for images, scores in found.items() if images != ID_TEST}
+    """Metrics of what was `found` for ID_TEST, each OOD set and, where there is one, WHOLE_ID_TEST."""
+    ood_scores = dict(found)
+    id_scores, whole_id_scores = ood_scores.pop(ID_TEST), ood_scores.pop(WHOLE_ID_TEST, None)
+
+    def metrics(ids: np.ndarray) -> dict[str, dict[str, float]]:
+        return {name: ood_metrics(ids, scores, positive=positive) for name, scores in ood_scores.items()}
+
     samples = None
     if resamples:
         samples = bootstrap_metrics(id_scores, ood_scores, resamples=resamples, seed=seed, positive=positive)
@@ -228,10 +188,9 @@ def _result(
         ood_scores=ood_scores,
         threshold=recall_threshold(id_scores),
         probability=score.probability,
-        ood_metrics={
-            images: ood_metrics(id_scores, scores, positive=positive) for images, scores in ood_scores.items()
-        },
+        ood_metrics=metrics(id_scores),
         samples=samples,
+        whole_id_metrics=None if whole_id_scores is None else metrics(whole_id_scores),
     )
 
 
@@ -247,12 +206,9 @@ def _id_accuracy(test: Features, knn_classes: Tensor, given: Ingredients) -> dic
     return found
 
 
-def _geometry(space: Space, test: Features, prototypes: Tensor | None) -> dict[str, float]:
+def _geometry(rows: Tensor, means: Tensor, test: Features, prototypes: Tensor | None) -> dict[str, float]:
     """Degrees: of penultimate features with class means of ID train, and head/... of head outputs with prototypes."""
-    found = {
-        "dispersion": dispersion_degrees(space.means),
-        "compactness": compactness_degrees(space.features[ID_TEST], space.means, test.labels),
-    }
+    found = {"dispersion": dispersion_degrees(means), "compactness": compactness_degrees(rows, means, test.labels)}
     if prototypes is not None:
         found["head/dispersion"] = dispersion_degrees(prototypes)
         found["head/compactness"] = compactness_degrees(test.outputs["embedding"], prototypes, test.labels)

@@ -8,7 +8,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
-from utils.evaluation.drawing import OOD_GREY, Album, drawable, legend_above
+from utils.evaluation.drawing import OOD_GREY, Album, drawable
 
 # Tol's colours, which people with colour-blindness can tell apart.
 CLASS_COLORS = "#332288 #88CCEE #44AA99 #117733 #DDCC77 #CC6677 #882255 #AA4499 #999933 #666666".split()
@@ -39,26 +39,20 @@ def feature_projection(
     margin = 0.04 * (high - low)
     colors = class_colors(len(class_names))
     with rc_context(album.rc):
-        figure, panels = album.panels(len(groups), share=True)
+        figure, panels = album.panels(len(groups), *axis_labels)
         for (group, rows), axes in zip(groups.items(), panels, strict=True):
-            size = _dot_size(len(rows) + len(shown))
-            axes.scatter(*rows.T, s=size, c=OOD_GREY, alpha=0.6, linewidths=0, rasterized=True)
-            axes.scatter(*shown.T, s=size, c=colors[labels], alpha=0.7, linewidths=0, rasterized=True)
-            axes.set(
-                title=album.title(group),
-                xticks=[],
-                yticks=[],
-                xlim=(low[0] - margin[0], high[0] + margin[0]),
-                ylim=(low[1] - margin[1], high[1] + margin[1]),
-            )
-        figure.supxlabel(axis_labels[0], fontsize=album.rc["font.size"])
-        figure.supylabel(axis_labels[1], fontsize=album.rc["font.size"])
+            look = {"s": min(14.0, max(3.0, 6000 / (len(rows) + len(shown)))), "linewidths": 0, "rasterized": True}
+            axes.scatter(*rows.T, c=OOD_GREY, alpha=0.6, **look)
+            axes.scatter(*shown.T, c=colors[labels], alpha=0.7, **look)
+            (left, bottom), (right, top) = low - margin, high + margin
+            axes.set(title=album.title(group), xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
         if len(class_names) <= len(CLASS_COLORS):
-            classes = [_dot(color, drawable(each)) for color, each in zip(colors, class_names, strict=True)]
+            handles = [_dot(color, drawable(each)) for color, each in zip(colors, class_names, strict=True)]
         else:
-            classes = [_dot("C0", f"{id_name}, coloured by class")]
-        on_screen = len(classes) + 1 if len(classes) < 8 else 6
-        legend_above(figure, [*classes, _dot(OOD_GREY, "OOD")], columns=3 if album.style == "paper" else on_screen)
+            handles = [_dot("C0", f"{id_name}, coloured by class")]
+        handles.append(_dot(OOD_GREY, "OOD"))
+        columns = 3 if album.style == "paper" else len(handles) if len(handles) < 9 else 6
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns)
         return album.save(figure, name)
 
 
@@ -76,10 +70,9 @@ def prototype_angles(album: Album, prototypes: np.ndarray, class_names: Sequence
         axes = figure.add_subplot()
         image = axes.imshow(degrees, cmap="viridis", vmin=0, vmax=max(120, degrees.max()))
         if count <= ANGLES_IN_CELLS:
-            for row, column in np.ndindex(count, count):
-                color = "white" if degrees[row, column] < 75 else "black"
-                size = 0.6 * album.rc["font.size"] + 0.6
-                axes.text(column, row, f"{degrees[row, column]:.0f}", ha="center", va="center", color=color, size=size)
+            look = {"ha": "center", "va": "center", "size": 0.6 * album.rc["font.size"] + 0.6}
+            for (row, column), angle in np.ndenumerate(degrees):
+                axes.text(column, row, f"{angle:.0f}", color="white" if angle < 75 else "black", **look)
         if count <= NAMED_CLASSES:
             names = [drawable(name) for name in class_names]
             axes.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor")
@@ -97,8 +90,3 @@ def class_colors(count: int) -> np.ndarray:
 
 def _dot(color: str, label: str) -> Line2D:
     return Line2D([], [], marker="o", linestyle="", color=color, markersize=5, label=label)
-
-
-def _dot_size(count: int) -> float:
-    """Area of a dot in square points, smaller where there are many."""
-    return min(14.0, max(3.0, 6000 / count))

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from utils.errors import one_line, warn
-from utils.files import atomic_write, check_archive
+from utils.checkpoint import load, save
+from utils.errors import UserError, one_line, warn
 
 AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -24,7 +23,7 @@ AMP_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Features:
     """Outputs of the network for a set of N images, in its order.
 
-    outputs: name -> (N, ...) float32 on the CPU, as the model's `outputs` names them; labels: (N,) int64, or None.
+    outputs: name -> (N, ...) float32, as the model's `outputs` names them; labels: (N,) int64, or None.
     """
 
     outputs: dict[str, Tensor]
@@ -32,8 +31,15 @@ class Features:
 
     def subset(self, rows: Tensor) -> "Features":
         """Those of these images."""
-        labels = None if self.labels is None else self.labels[rows]
-        return Features({name: values[rows] for name, values in self.outputs.items()}, labels)
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: torch.device) -> "Features":
+        """The same on a device."""
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Features":
+        outputs = {name: change(values) for name, values in self.outputs.items()}
+        return Features(outputs, None if self.labels is None else change(self.labels))
 
 
 def extract(
@@ -58,32 +64,26 @@ def extract(
         mean, std: of the channels, as fractions of 1.
         amp: "off", "bf16" or "fp16": autocast of the forward pass; results are float32 all the same.
         cache_dir: folder of the cache, or None. Its key is the checkpoint, the set's fingerprint, mean, std and amp.
-        checkpoint_sha: SHA-256 of the checkpoint file; needed with cache_dir.
-    Raises:
-        ValueError: no images, an unknown `amp`, or a cache without a checkpoint's hash.
+        checkpoint_sha: SHA-256 of the checkpoint file, by which a cache is found.
+    Returns:
+        features on the CPU.
     """
-    if amp not in AMP_TYPES:
-        raise ValueError(f"unknown amp {amp!r}; choose from {', '.join(AMP_TYPES)}")
-    if len(image_set) == 0:
-        raise ValueError(f"{image_set.name}: no images to extract features from")
 
     def compute() -> dict[str, Tensor]:
-        return _forward(model, image_set, mean, std, torch.device(device), batch_size, amp, channels_last, workers)
+        batches = image_set.batches(batch_size, device, workers)
+        settings = {"mean": mean, "std": std, "device": device, "amp": amp, "channels_last": channels_last}
+        return _collected(outputs_of(model, batches, **settings), image_set.name, len(image_set))
 
     if cache_dir is None:
         return Features(compute(), image_set.labels)
-    if not checkpoint_sha:
-        raise ValueError("a feature cache needs the hash of the checkpoint, or two models would share it")
     key = {
         "checkpoint": checkpoint_sha,
         "images": image_set.fingerprint,
-        "size": image_set.size,
-        "count": len(image_set),
         "mean": list(mean),
         "std": list(std),
         "amp": amp,
     }
-    return Features(_cached(Path(cache_dir), image_set.name, key, compute), image_set.labels)
+    return Features(_cached(Path(cache_dir), image_set.name, json.dumps(key), compute), image_set.labels)
 
 
 def normalisation(
@@ -108,7 +108,6 @@ def outputs_of(
     channels_last: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """Yield `model.outputs` in eval mode for each (B, 3, S, S) uint8 batch on `device`; arguments as in `extract`."""
-    device = torch.device(device)
     normalised = normalisation(mean, std, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     was_training = model.training
@@ -116,90 +115,47 @@ def outputs_of(
     try:
         for images in batches:
             x = normalised(images).contiguous(memory_format=layout)
-            with torch.autocast(device.type, dtype=AMP_TYPES[amp], enabled=amp != "off"):
+            with torch.autocast(images.device.type, dtype=AMP_TYPES[amp], enabled=amp != "off"):
                 outputs = model.outputs(x)
             yield outputs
     finally:
         model.train(was_training)
 
 
-@torch.inference_mode()
-def _forward(
-    model: nn.Module,
-    image_set: Any,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: torch.device,
-    batch_size: int,
-    amp: str,
-    channels_last: bool,
-    workers: int,
-) -> dict[str, Tensor]:
+def _collected(batches: Iterator[dict[str, Tensor]], name: str, count: int) -> dict[str, Tensor]:
+    """Outputs of all batches of `count` images as float32 on the CPU."""
     arrays: dict[str, Tensor] = {}
     start = 0
-    batches = image_set.batches(batch_size, device, workers)
-    with tqdm(total=len(image_set), desc=image_set.name, unit="img", leave=False, disable=None) as progress:
-        for outputs in outputs_of(
-            model, batches, mean=mean, std=std, device=device, amp=amp, channels_last=channels_last
-        ):
-            _store(arrays, outputs, start, len(image_set))
-            count = len(next(iter(outputs.values())))
-            start += count
-            progress.update(count)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    with tqdm(total=count, desc=name, unit="img", leave=False, disable=None) as progress:
+        for outputs in batches:
+            for output, values in outputs.items():
+                if output not in arrays:
+                    # Copies into pinned memory run beside the next batch; the device is waited for once, at the end.
+                    arrays[output] = torch.empty(count, *values.shape[1:], pin_memory=values.is_cuda)
+                arrays[output][start : start + len(values)].copy_(values, non_blocking=values.is_cuda)
+            start += len(values)
+            progress.update(len(values))
+    if values.is_cuda:
+        torch.cuda.synchronize(values.device)
     return arrays
 
 
-def _store(arrays: dict[str, Tensor], outputs: dict[str, Tensor], start: int, count: int) -> None:
-    for name, values in outputs.items():
-        if name not in arrays:
-            # Copies into pinned memory run beside the next batch; the device is waited for once, at the end.
-            # Made outside of inference mode, the arrays can be trained on (a linear probe).
-            with torch.inference_mode(False):
-                arrays[name] = torch.empty(count, *values.shape[1:], pin_memory=values.is_cuda)
-        arrays[name][start : start + len(values)].copy_(values, non_blocking=values.is_cuda)
-
-
-def _cached(
-    folder: Path, name: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    text = json.dumps(key, sort_keys=True)
+def _cached(folder: Path, name: str, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:40]
-    path = folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    path = folder / f"{stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     # Path.exists raises where the folder may not be entered; there is no cache then, and a warning when it is written.
     if os.path.exists(path):
         try:
-            return _read(path, text, key["count"])
-        except Exception as error:  # numpy and zipfile say nowhere what they raise for bytes that are no archive
-            warn(f"feature cache {path} is damaged ({one_line(error)}); computing it again")
-    arrays = compute()
+            content = load(path, checksum_required=True)
+            if content["key"] == key:
+                return content["outputs"]
+            fault = "it belongs to other settings"
+        except (UserError, KeyError) as error:
+            fault = one_line(error)
+        warn(f"feature cache {path} is damaged ({fault}); computing it again")
+    outputs = compute()
     try:
-        with atomic_write(path) as stream:
-            shapes = np.array(json.dumps(_shapes(arrays)))
-            named = {name: values.numpy() for name, values in arrays.items()}
-            np.savez(stream, key=np.array(text), shapes=shapes, **named)
-    except OSError as error:
+        save({"key": key, "outputs": outputs}, path)
+    except UserError as error:
         warn(f"feature cache {path} could not be written ({one_line(error)})")
-    return arrays
-
-
-def _read(path: Path, key: str, count: int) -> dict[str, Tensor]:
-    """Arrays of a cache file. Each is a member of a zip archive, whose CRC is checked when all of it is read.
-
-    A damaged header can make a member shorter, or hide it; that all are there and whole is checked by their shapes.
-    """
-    check_archive(path)
-    with np.load(path, allow_pickle=False) as archive:
-        if str(archive["key"]) != key:
-            raise ValueError("it belongs to other settings")
-        arrays = {name: torch.from_numpy(archive[name]) for name in archive.files if name not in ("key", "shapes")}
-        if _shapes(arrays) != json.loads(str(archive["shapes"])):
-            raise ValueError("arrays are missing or cut off")
-    if not arrays or any(len(values) != count for values in arrays.values()):
-        raise ValueError(f"it does not hold {count} rows")
-    return arrays
-
-
-def _shapes(arrays: dict[str, Tensor]) -> dict[str, list]:
-    return {name: [str(values.dtype), *values.shape] for name, values in arrays.items()}
+    return outputs

@@ -1,26 +1,12 @@
 """The folder of an evaluation: found and tried before anything slow, never that of another evaluation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import read_json, require_writable
-
-# What an evaluation may leave beside its numbers and tables, and takes away where it was of an earlier one.
-PICTURES = (
-    "histograms",
-    "roc",
-    "near_far",
-    "angles",
-    "features_pca",
-    "features_tsne",
-    "prototypes",
-    "discrepancy",
-    "k_sweep",
-)
-PICTURE_FORMATS = ("png", "pdf")
 
 
 def evaluation_folder(
@@ -43,16 +29,6 @@ def evaluation_folder(
     except UserError as error:
         raise UserError(f"the results could not be written: {error}\n  do         : pass --out DIR") from error
     return folder
-
-
-def remove_pictures(folder: Path, written: Iterable[Path]) -> list[Path]:
-    """Remove the pictures of an earlier evaluation that this one has not drawn anew; returns those that are gone."""
-    kept = {(path.stem, form) for path in written for form in PICTURE_FORMATS if path.suffix in (".png", f".{form}")}
-    every = ((name, form) for name in PICTURES for form in PICTURE_FORMATS)
-    gone = [path for name, form in every if (name, form) not in kept and (path := folder / f"{name}.{form}").is_file()]
-    for path in gone:
-        path.unlink(missing_ok=True)
-    return gone
 
 
 def _is_anothers(metrics: Path, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> bool:

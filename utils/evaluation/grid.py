@@ -1,22 +1,15 @@
 """A table of strings with a heading and a footer, as aligned text, Markdown and LaTeX."""
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something that could not be evaluated; `reason` names it, what was looked for, and how to get it."""
-
-    name: str
-    reason: str
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Grid:
     """heading above, head and body cells (the first column is text, the others numbers), footer lines below.
 
+    missing: what could not be evaluated -> why, on one line.
     ruled: rows at the end of the body that LaTeX sets off by a rule.
     label: what LaTeX refers to it by, in words; the heading where there is none.
     bold: (row, column) of cells that LaTeX prints bold, or (row, column, n) for the n-th of figures between slashes.
@@ -26,10 +19,15 @@ class Grid:
     head: Sequence[str]
     body: Sequence[Sequence[str]]
     footer: Sequence[str]
-    missing: Sequence[Missing] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     ruled: int = 0
     label: str = ""
     bold: Collection[tuple[int, ...]] = ()
+
+    @property
+    def below(self) -> list[str]:
+        """Lines below, with what is missing."""
+        return [*self.footer, *(f"not evaluated: {reason}" for reason in self.missing.values())]
 
 
 def as_text(grid: Grid) -> str:
@@ -39,8 +37,7 @@ def as_text(grid: Grid) -> str:
     for cells in (grid.head, *grid.body):
         numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
         lines.append("   ".join((cells[0].ljust(widths[0]), *numbers)).rstrip())
-    lines += [*grid.footer, *(f"not evaluated: {one_line(missing.reason)}" for missing in grid.missing)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *grid.below]) + "\n"
 
 
 def as_markdown(grid: Grid) -> str:
@@ -48,23 +45,19 @@ def as_markdown(grid: Grid) -> str:
     head, *body = [[cell.replace("|", "\\|") for cell in cells] for cells in (grid.head, *grid.body)]
     lines = [grid.heading, "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     lines += [f"| {' | '.join(cells)} |" for cells in body]
-    lines += ["", *(f"* {line}" for line in grid.footer)]
-    lines += [f"* not evaluated: {one_line(missing.reason)}" for missing in grid.missing]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *(f"* {line}" for line in grid.below)]) + "\n"
 
 
 def as_latex(grid: Grid) -> str:
     """LaTeX table environment; it needs the package booktabs. The heading is the caption, the footer stands below."""
-    head = " & ".join(map(_latex, grid.head)) + r" \\"
     rows = [
         " & ".join(_latex_cell(cell, row, column, grid.bold) for column, cell in enumerate(cells)) + r" \\"
         for row, cells in enumerate(grid.body)
     ]
     if grid.ruled:
         rows.insert(len(rows) - grid.ruled, r"\midrule")
-    below = list(grid.footer)
-    if grid.missing:
-        below.append(f"not evaluated: {', '.join(missing.name for missing in grid.missing)}")
+    # Why something is missing names folders of this machine.
+    below = [*grid.footer, *([f"not evaluated: {', '.join(grid.missing)}"] if grid.missing else [])]
     label = re.sub(r"[^a-z0-9]+", "-", (grid.label or grid.heading).lower()).strip("-")
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -74,31 +67,25 @@ def as_latex(grid: Grid) -> str:
         rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(grid.head) - 1)}}}",
         r"\toprule",
-        head,
+        " & ".join(map(_latex, grid.head)) + r" \\",
         r"\midrule",
         *rows,
         r"\bottomrule",
         r"\end{tabular}",
-        *([r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize"] if below else []),
-        *(rf"{_latex(' '.join(line.split()))}.\par" for line in below),
-        *([r"\end{minipage}"] if below else []),
-        r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    if below:
+        notes = (rf"{_latex(' '.join(line.split()))}.\par" for line in below)
+        lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}\footnotesize", *notes, r"\end{minipage}"]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def _latex_cell(cell: str, row: int, column: int, bold: Collection[tuple[int, ...]]) -> str:
     if (row, column) in bold and cell:
         return rf"\textbf{{{_latex(cell)}}}"
-    parts = [_latex(part) for part in cell.split(" / ")]
+    parts = map(_latex, cell.split(" / "))
     return " / ".join(
         rf"\textbf{{{part}}}" if (row, column, place) in bold else part for place, part in enumerate(parts)
     )
-
-
-def one_line(text: str) -> str:
-    """The lines of a message as one, without its indentation."""
-    return "; ".join(" ".join(line.split()).rstrip(".") for line in text.splitlines() if line.strip())
 
 
 _LATEX = {

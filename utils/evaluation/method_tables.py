@@ -1,4 +1,4 @@
-"""The tables of an evaluation and the lines below them: accuracy, geometry, thresholds, how K was chosen."""
+"""The tables of an evaluation, with what stands below them: accuracy, geometry, thresholds, what is to be known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +15,15 @@ from utils.evaluation.ood import OODSets
 from utils.evaluation.scored import MARKS, footnote, scored_note, unlabelled_of
 from utils.evaluation.tables import Row, Table
 
-NOISE = "gaussian-noise"
 FEW_IMAGES = 100  # with fewer, a single image moves FPR95 by more than a point
+CLASSIFIERS = {
+    "knn": "KNN",
+    "nearest_prototype": "nearest prototype",
+    "head1": "head 1",
+    "head2": "head 2",
+    "linear_probe": "linear probe",
+    "linear_probe_augmented": "linear probe (augmented)",
+}
 
 
 def make_tables(
@@ -32,22 +39,20 @@ def make_tables(
 ) -> list[Table]:
     """A table per score; what is true of the checkpoint and its images stands below each.
 
-
     A method that saw unlabelled OOD images has a mark, and so has each set that it saw some of.
 
     Args:
         scored: as `what_is_scored` says it.    notes: others, on this evaluation.
     """
-    unlabelled = unlabelled_of(checkpoint)
+    unlabelled = unlabelled_of(checkpoint) or {}
     mark = MARKS[unlabelled["mode"]] if unlabelled else ""
-    chosen = unlabelled.get("epoch") if unlabelled else None
+    chosen = unlabelled.get("epoch") or checkpoint.epoch
     config = checkpoint.model.config
     common = (
-        accuracy_line(evaluation.id_accuracy),
-        geometry_line(evaluation.geometry),
-        separability_line(evaluation.separability),
+        *_facts(evaluation),
         *([scored_note(scored)] if scored else []),
         *notes,
+        *_size_notes(data, ood, evaluation),
         *data.notes,
         *benchmark.notes,
     )
@@ -58,11 +63,22 @@ def make_tables(
             id_set=data.name,
             score=result.shown,
             epoch=checkpoint.epoch,
-            epoch_note="" if chosen in (None, checkpoint.epoch) else f"weights of epoch {chosen}",
-            rows=_rows(result, ood, mark, unlabelled["ood"] if unlabelled else ()),
+            epoch_note="" if chosen == checkpoint.epoch else f"weights of epoch {chosen}",
+            rows=[
+                Row(
+                    name=each.name,
+                    images=len(each.images),
+                    metrics=result.ood_metrics[each.name],
+                    official=each.official,
+                    group=each.group,
+                    samples=result.samples and result.samples[each.name],
+                    mark=mark if each.whole in unlabelled.get("ood", ()) else "",
+                )
+                for each in ood.sets
+            ],
             missing=ood.missing,
             notes=common,
-            score_notes=threshold_lines(result),
+            score_notes=_threshold(result),
             positive=positive,
             mark=mark,
             footnote=footnote(unlabelled) if unlabelled else "",
@@ -75,91 +91,49 @@ def make_tables(
 def sweep_tables(table: Table, sweep: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
     """Tables like `table`, one for each K of the KNN score."""
     notes = ("K as a function of the test sets: for information, not for choosing K",)
+    tables = []
+    for k, found in sweep.items():
+        rows = [replace(row, metrics=found[row.name], samples=None) for row in table.rows]
+        tables.append(replace(table, score=f"KNN (K={k})", rows=rows, notes=notes, score_notes=()))
+    return tables
+
+
+def _facts(evaluation: Evaluation) -> list[str]:
+    """ID accuracy, and the geometry of the embedding: figures of the head's space carry its name."""
+    unknown = "not known (no prototypes in the checkpoint)"
+    shares = [
+        f"{CLASSIFIERS.get(way, way)} {unknown if share is None else f'{100 * share:.2f} %'}"
+        for way, share in evaluation.id_accuracy.items()
+    ]
+    degrees = evaluation.separability
+    geometry, separability = (
+        ", ".join(f"{name} {angle:.1f}°" for name, angle in found.items()) for found in (evaluation.geometry, degrees)
+    )
     return [
-        replace(
-            table,
-            score=f"KNN (K={k})",
-            rows=[replace(row, metrics=found[row.name], samples=None) for row in table.rows],
-            notes=notes,
-            score_notes=(),
-        )
-        for k, found in sweep.items()
+        f"ID accuracy: {', '.join(shares)}",
+        f"embedding: {geometry}",
+        f"separability from ID: {separability}; mean {sum(degrees.values()) / len(degrees):.1f}°",
     ]
 
 
-def _rows(result: ScoreResult, ood: OODSets, mark: str, seen: Sequence[str]) -> list[Row]:
-    """A row for each OOD set, with the mark where the training has seen a part of it."""
-    return [
-        Row(
-            name=each.name,
-            images=len(each.images),
-            metrics=result.ood_metrics[each.name],
-            official=each.official,
-            group=each.group,
-            samples=None if result.samples is None else result.samples[each.name],
-            mark=mark if each.whole in seen else "",
-        )
-        for each in ood.sets
-    ]
-
-
-def size_notes(data: IDData, ood: OODSets, largest_k: int) -> list[str]:
+def _size_notes(data: IDData, ood: OODSets, evaluation: Evaluation) -> list[str]:
     """What is to be known of figures from few images."""
     notes = []
     smallest = int(torch.bincount(data.train.labels, minlength=len(data.class_names)).min())
-    if largest_k > smallest:
+    if evaluation.k > smallest:
         notes.append(
-            f"K={largest_k} is more than the {smallest:,} training images of the smallest class: its images are "
+            f"K={evaluation.k} is more than the {smallest:,} training images of the smallest class: its images are "
             "compared with those of other classes as well"
         )
-    few = [f"{each.name} has {len(each.images):,}" for each in ood.sets if len(each.images) < FEW_IMAGES]
-    few += [f"{ID_TEST} has {len(data.test):,}"] if len(data.test) < FEW_IMAGES else []
-    if few:
+    counts = {each.name: len(each.images) for each in ood.sets} | {ID_TEST: len(data.test)}
+    if few := [f"{name} has {count:,}" for name, count in counts.items() if count < FEW_IMAGES]:
         notes.append(f"too few images for a figure to rely on: {', '.join(few)} (at least {FEW_IMAGES} are needed)")
     return notes
 
 
-def accuracy_line(found: dict[str, float | None]) -> str:
-    """ID accuracy in words."""
-    names = {
-        "knn": "KNN",
-        "nearest_prototype": "nearest prototype",
-        "fc": "fc",
-        "head1": "head 1",
-        "head2": "head 2",
-        "linear_probe": "linear probe",
-        "linear_probe_augmented": "linear probe (augmented)",
-    }
-    shares = (
-        f"{names[way]} {'not known (no prototypes in the checkpoint)' if share is None else f'{100 * share:.2f} %'}"
-        for way, share in found.items()
-    )
-    return f"ID accuracy: {', '.join(shares)}"
-
-
-def geometry_line(degrees: dict[str, float]) -> str:
-    """Embedding geometry in words; figures of the head's space carry its name."""
-    return "embedding: " + ", ".join(f"{name} {angle:.1f}°" for name, angle in degrees.items())
-
-
-def separability_line(degrees: dict[str, float]) -> str:
-    """Separability in words: how much farther from the class means OOD lies than ID."""
-    sets = ", ".join(f"{name} {angle:.1f}°" for name, angle in degrees.items())
-    return f"separability from ID: {sets}; mean {sum(degrees.values()) / len(degrees):.1f}°"
-
-
-def threshold_lines(result: ScoreResult) -> tuple[str, ...]:
+def _threshold(result: ScoreResult) -> tuple[str, ...]:
     """The threshold of a score whose sigmoid is shown, in both forms."""
     if not result.probability:
         return ()
     shown = float(torch.tensor(result.threshold, dtype=torch.float64).sigmoid())
     return (f"threshold for 95 % ID recall: {shown:.6g}, the sigmoid of {result.threshold:.4g} that is ranked",)
-
-
-def chosen_k_line(k: int, aurocs: dict[int, float], ood: OODSets) -> str:
-    """How K was chosen, for the notes of a table."""
-    found = ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
-    line = f"K={k} chosen by the AUROC of ID test against Gaussian noise alone ({found}); no OOD test set was looked at"
-    if any(each.of == NOISE for each in ood.sets):
-        line += f", but {NOISE} is noise of that kind"
-    return line

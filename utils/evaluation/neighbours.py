@@ -2,32 +2,30 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from torch import Tensor
 
+from utils.evaluation.knn_search import Bank
 from utils.evaluation.metrics import ood_metrics
-from utils.evaluation.scores import knn_scores
 
 # Candidates of --K auto: those of the KNN paper (Sun et al. 2022), from one image to a tenth of a small bank.
 CANDIDATES = (1, 5, 10, 20, 50, 100, 200, 300, 500, 1000)
 
 
 def choose_k(
-    bank: Tensor, id_features: Tensor, noise_features: Tensor, usual: int | None, candidates: Sequence[int] = CANDIDATES
+    bank: Tensor, id_features: Tensor, ood_features: Tensor, usual: int | None, candidates: Sequence[int] = CANDIDATES
 ) -> tuple[int, dict[int, float]]:
-    """The K whose score tells ID test from Gaussian noise best by AUROC; `usual` where others are no better.
+    """The K whose score tells ID images best by AUROC from OOD images that are no test set: noise, or for validation.
 
-    Or from the validation images that a benchmark has for it; then without a `usual` one, and the smallest of the best.
+    Of equal ones it is the `usual` one, a candidate, too, and else the smallest.
 
     Args:
-        bank: (M, D) features of ID train.    id_features: (N, D) of ID test.    noise_features: (L, D).
-        usual: the K that is otherwise used; it is a candidate, too.
+        bank: (M, D) features of ID train.    id_features: (N, D).    ood_features: (L, D).
     Returns:
         K, and AUROC by candidate.
     """
     ks = sorted({k for k in (*candidates, usual) if k is not None and k <= len(bank)})
-    found = sweep_k(bank, id_features, {"noise": noise_features}, ks)
-    aurocs = {k: found[k]["noise"]["auroc"] for k in ks}
+    found = sweep_k(bank, id_features, {"": ood_features}, ks)
+    aurocs = {k: found[k][""]["auroc"] for k in ks}
     return max(aurocs, key=lambda k: (aurocs[k], k == usual)), aurocs
 
 
@@ -37,17 +35,18 @@ def sweep_k(
     """Metrics of the KNN score for several K from one search: K -> OOD set -> metrics as fractions.
 
     Args:
-        bank, id_features, ood_features: what `knn_score` takes, on the device to search on.
+        bank, id_features, ood_features: what `knn_score` takes, on one device.
     Raises:
         ValueError: a K that is larger than the bank.
     """
-    id_columns = _columns(bank, id_features, ks)
-    found: dict[int, dict[str, dict[str, float]]] = {k: {} for k in ks}
-    for name, features in ood_features.items():
-        for k, id_scores, scores in zip(ks, id_columns, _columns(bank, features, ks), strict=True):
-            found[k][name] = ood_metrics(id_scores, scores, positive=positive)
-    return found
-
-
-def _columns(bank: Tensor, queries: Tensor, ks: Sequence[int]) -> np.ndarray:
-    return knn_scores(bank, queries.to(bank.device), ks).cpu().numpy().T
+    prepared = Bank(bank)
+    id_columns, *ood_columns = (
+        prepared.search(rows, ks).scores.cpu().numpy().T for rows in (id_features, *ood_features.values())
+    )
+    return {
+        k: {
+            name: ood_metrics(id_columns[i], columns[i], positive=positive)
+            for name, columns in zip(ood_features, ood_columns, strict=True)
+        }
+        for i, k in enumerate(ks)
+    }

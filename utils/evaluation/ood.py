@@ -1,7 +1,7 @@
 """The OOD sets of an evaluation, each with what is known of it beside its name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,6 @@ from utils.data.ood_sets import MissingSet, load_ood
 from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
 from utils.evaluation.benchmark import Benchmark
-from utils.evaluation.grid import Missing
 from utils.files import REPOSITORY
 
 
@@ -39,10 +38,10 @@ class OODImages:
 
 @dataclass(frozen=True)
 class OODSets:
-    """Those that are there, in the order of the table, and those that are not."""
+    """Those that are there, in the order of the table, and those that are not -> why, on one line."""
 
     sets: tuple[OODImages, ...]
-    missing: tuple[Missing, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def lists_of(benchmark: Benchmark) -> ModuleType:
@@ -61,29 +60,26 @@ def load_ood_sets(
         UserError: none is there, or two have one name.
     """
     found: dict[str, OODImages] = {}
-    missing = []
+    missing: dict[str, str] = {}
     for name in wanted:
+        row = None if "=" in name else find_ood_set(name)
+        of = row.name if row else ""
+        group = benchmark.group_of(of, data.name)
         try:
-            row = None if "=" in name else find_ood_set(name)
-            of = row.name if row else ""
-            group = benchmark.group_of(of, data.name)
             by_lists = benchmark.lists and group
             images = lists_of(benchmark).load_set(of, data, root) if by_lists else load_ood(name, data, root, seed=seed)
         except MissingSet as error:
-            reason = str(error).replace(f"{REPOSITORY}/", "")  # it stands in files that leave this machine
-            missing.append(Missing(error.name, reason))
+            missing[error.name] = str(error)
             continue
         if images.name in found:
             raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")
-        found[images.name] = OODImages(
-            name=images.name,
-            images=images,
-            of=of,
-            whole=images.name,
-            total=len(images),
-            official=images.official_complete and bool(group),
-            group=group,
-        )
+        official = images.official_complete and bool(group)
+        found[images.name] = OODImages(images.name, images, of, images.name, len(images), official, group)
     if not found:
-        raise UserError("no OOD set was found.\n" + "\n".join(each.reason for each in missing))
-    return OODSets(tuple(found.values()), tuple(missing))
+        raise UserError("no OOD set was found.\n" + "\n".join(missing.values()))
+    return OODSets(tuple(found.values()), {name: _one_line(reason) for name, reason in missing.items()})
+
+
+def _one_line(reason: str) -> str:
+    lines = reason.replace(f"{REPOSITORY}/", "").splitlines()  # it stands in files that leave this machine
+    return "; ".join(" ".join(line.split()).rstrip(".") for line in lines)

@@ -1,75 +1,31 @@
 """What an evaluation leaves in its folder: metrics.json, tables, scores.npz and pictures."""
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from utils.errors import UserError
+from utils.checkpoint import Checkpoint
+from utils.data.id_sets import IDData
 from utils.evaluation import feature_plots, plots, tables
 from utils.evaluation.bootstrap import LEVEL, interval
 from utils.evaluation.drawing import Album
 from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
-from utils.evaluation.folder import remove_pictures
 from utils.evaluation.names import ORIENTATION
 from utils.evaluation.ood import OODSets
 from utils.evaluation.projection import MOST_POINTS, project, sample_rows
-from utils.evaluation.projector import write_projector
 from utils.evaluation.tables import Mean, Row, Table
-from utils.files import atomic_write
+from utils.files import atomic_write, portable
 
-
-def write(
-    folder: Path,
-    found: Sequence[Table],
-    swept: Sequence[Table],
-    ood: OODSets,
-    evaluation: Evaluation,
-    about: dict[str, Any],
-    *,
-    class_names: tuple[str, ...],
-    prototypes: Tensor | None,
-    pictures: bool,
-    projection: str,
-    style: str,
-    projector: bool,
-    seed: int,
-) -> list[Path]:
-    """Write numbers, tables and pictures, and remove the pictures of an earlier evaluation that are not drawn anew.
-
-    Args:
-        found: a table per score, in the order of `evaluation.results`.    swept: a table per K of the sweep.
-        ood: the sets in them.
-        about: what else metrics.json should state: checkpoint, command, settings, versions.
-        prototypes: of the head's space, or None.    projection: of the features: "tsne", "pca" or "none".
-        style: of the figures, see `Album`.    projector: also export features for TensorBoard.
-        seed: of what is drawn by chance.
-    Returns:
-        what is there now, but for PDFs.
-    Raises:
-        UserError: the disk refuses a file.
-    """
-    try:
-        written = write_numbers(folder, found, ood, evaluation, about)
-        if swept:
-            written += write_tables(folder, "k_sweep", swept)
-        drawn = []
-        if pictures:
-            album = Album(folder, _what_it_is_of(found[0], about), style)
-            drawn = draw(album, found[0], evaluation, class_names, prototypes, projection=projection, seed=seed)
-        remove_pictures(folder, drawn)
-        if projector:
-            drawn.append(write_projector(folder, evaluation, class_names, seed=seed))
-    except OSError as error:
-        raise UserError(f"the results could not be written: {error}\n  do         : pass --out DIR") from error
-    return written + drawn
+PICTURES = "histograms roc near_far angles features_pca features_tsne prototypes discrepancy k_sweep".split()
 
 
 def write_numbers(
-    folder: Path, found: Sequence[Table], ood: OODSets, evaluation: Evaluation, about: dict[str, Any]
+    folder: Path, found: Sequence[Table], ood: OODSets, evaluation: Evaluation, facts: Mapping[str, Any]
 ) -> list[Path]:
     """Write metrics.json, the table in four formats, and scores.npz, which holds no pickles; returns their paths.
 
@@ -78,18 +34,19 @@ def write_numbers(
 
     Args:
         found: a table per score, in the order of `evaluation.results`.    ood: the sets in them.
+        facts: what else metrics.json should state, see `about`.
     """
-    paths = [folder / "metrics.json", folder / "scores.npz"]
-    with atomic_write(paths[0], "w") as stream:
-        json.dump(_metrics(found, ood, evaluation) | about, stream, indent=2, ensure_ascii=False)
-    with atomic_write(paths[1]) as stream:
-        np.savez(
-            stream,
-            id_labels=evaluation.test.labels.numpy(),
-            id_knn_classes=evaluation.knn_classes.numpy(),
-            **_score_arrays(evaluation.results),
-        )
-    return paths + write_tables(folder, "table", found)
+    metrics, arrays = folder / "metrics.json", folder / "scores.npz"
+    with atomic_write(metrics, "w") as stream:
+        json.dump(_metrics(found, ood, evaluation) | facts, stream, indent=2, ensure_ascii=False)
+    scores = {"id_labels": evaluation.test.labels.numpy(), "id_knn_classes": evaluation.knn_classes.numpy()}
+    for place, result in enumerate(evaluation.results):
+        prefix = f"{result.name}/" if place else ""
+        scores[f"{prefix}id"] = result.id_scores
+        scores |= {f"{prefix}ood/{name}": values for name, values in result.ood_scores.items()}
+    with atomic_write(arrays) as stream:
+        np.savez(stream, **scores)
+    return [metrics, arrays, *write_tables(folder, "table", found)]
 
 
 def write_tables(folder: Path, name: str, found: Sequence[Table]) -> list[Path]:
@@ -101,13 +58,52 @@ def write_tables(folder: Path, name: str, found: Sequence[Table]) -> list[Path]:
     return paths
 
 
-def _score_arrays(results: Sequence[ScoreResult]) -> dict[str, np.ndarray]:
-    arrays = {}
-    for place, result in enumerate(results):
-        prefix = f"{result.name}/" if place else ""
-        arrays[f"{prefix}id"] = result.id_scores
-        arrays |= {f"{prefix}ood/{name}": scores for name, scores in result.ood_scores.items()}
-    return arrays
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line by option, as JSON knows it."""
+    return {
+        name: portable(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+
+
+def about(checkpoint: Checkpoint, data: IDData, ood: OODSets, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics.json states to do the same again, and of which images: checkpoint, images, commands, settings.
+
+    Args:
+        settings: as `plain_settings` gives them.
+    """
+    images = {"ID train": data.train, ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
+    return {
+        "checkpoint": {
+            "path": portable(checkpoint.path),
+            "sha256": checkpoint.sha256,
+            "method": checkpoint.method.name,
+            "epoch": checkpoint.epoch,
+            "model": checkpoint.model.config,
+            "trained_with": checkpoint.args,
+        },
+        "class_names": list(data.class_names),
+        "normalisation": {"size": data.size, "mean": data.mean, "std": data.std},
+        "id_train_images": len(data.train),
+        "id_files_official": data.official,
+        "images_sha256": {name: each.fingerprint for name, each in images.items()},
+        "commands": {
+            "train": checkpoint.args.get("command"),
+            "evaluate": _command(checkpoint, data.name, settings["command"]),
+        },
+        "settings": dict(settings),
+    }
+
+
+def _command(checkpoint: Checkpoint, id_name: str, options: str) -> str:
+    """The command of an evaluation, in which the checkpoint is that of the command that trained it, or a file."""
+    trained = checkpoint.args
+    if trained.get("command"):
+        which = ["--in-dataset", trained["in_dataset"], "--name", trained["name"], "--epoch", str(checkpoint.epoch)]
+    else:
+        which = ["--in-dataset", id_name, "--ckpt", checkpoint.path.name]
+    python, script, *others = shlex.split(options)
+    return shlex.join([python, script, *which, *others])
 
 
 def _metrics(found: Sequence[Table], ood: OODSets, evaluation: Evaluation) -> dict[str, Any]:
@@ -126,7 +122,7 @@ def _metrics(found: Sequence[Table], ood: OODSets, evaluation: Evaluation) -> di
         "id_images": len(evaluation.test.labels),
         **next(iter(entries.values())),
         "scores": entries,
-        "missing": {missing.name: missing.reason for missing in first.missing},
+        "missing": dict(first.missing),
         "id_accuracy": evaluation.id_accuracy,
         "geometry_degrees": evaluation.geometry,
         "separability_degrees": evaluation.separability,
@@ -137,28 +133,26 @@ def _metrics(found: Sequence[Table], ood: OODSets, evaluation: Evaluation) -> di
 
 def _score_entry(table: Table, ood: OODSets, result: ScoreResult) -> dict[str, Any]:
     """What one score gives: metrics of each set and of each mean, with intervals where there are resamples."""
-    sets = {
-        row.name: {
-            "images": row.images,
-            "set": each.of or None,
-            "whole_images": each.total,
-            "official": row.official,
-            "group": row.group,
-            **_with_intervals(row),
-        }
-        for each, row in zip(ood.sets, table.rows, strict=True)
-    }
-    means = {
-        mean.group: {"sets": [row.name for row in mean.rows], "label": mean.label, **_with_intervals(mean)}
-        for mean in table.means
-    }
     return {
         "score": result.shown,
         "k": result.k,
         "threshold_at_95_percent_id_recall": result.threshold,
-        "ood": sets,
+        "ood": {
+            row.name: {
+                "images": row.images,
+                "set": each.of or None,
+                "whole_images": each.total,
+                "official": row.official,
+                "group": row.group,
+                **_with_intervals(row),
+            }
+            for each, row in zip(ood.sets, table.rows, strict=True)
+        },
         **({"with_whole_id_test": result.whole_id_metrics} if result.whole_id_metrics else {}),
-        **means,
+        **{
+            mean.group: {"sets": [row.name for row in mean.rows], "label": mean.label, **_with_intervals(mean)}
+            for mean in table.means
+        },
     }
 
 
@@ -169,40 +163,60 @@ def _with_intervals(part: Row | Mean) -> dict[str, Any]:
     return {**part.metrics, key: {metric: interval(values) for metric, values in part.samples.items()}}
 
 
-def _what_it_is_of(table: Table, about: dict[str, Any]) -> str:
-    run = Path(about["checkpoint"]["path"]).parent.name
-    return f"{table.method} {table.arch}, {table.id_set}, {run}, epoch {table.epoch}"
+def remove_pictures(folder: Path) -> None:
+    """Remove the pictures of an earlier evaluation, which would stand beside other numbers."""
+    for name in PICTURES:
+        for suffix in ("png", "pdf"):
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def draw(
-    album: Album,
+    folder: Path,
     table: Table,
     evaluation: Evaluation,
     class_names: tuple[str, ...],
     prototypes: Tensor | None,
     *,
+    run: str,
+    style: str,
     projection: str,
     seed: int,
 ) -> list[Path]:
     """Draw histograms and ROC curves of the first score, angles, features and prototypes; returns the figures' paths.
 
     The discrepancy of MCD has a figure of its own besides, and so have near and far sets, where there are such groups,
-    and a sweep over K. Other arguments are as in `write`.
+    and a sweep over K.
+
+    Args:
+        prototypes: of the head's space, or None.    run: whose checkpoint it is.    style: see `Album`.
+        projection: of the features: "tsne", "pca" or "none".    seed: of what is drawn by chance.
     """
+    album = Album(folder, f"{table.method} {table.arch}, {table.id_set}, {run}, epoch {table.epoch}", style)
     result, *_ = evaluation.results
-    drawn = _draw_score(album, result)
+    distance = result.name == "knn"
+    what = "distance to the K-th nearest ID training image, smaller = more ID"
+    drawn = [
+        plots.score_histograms(
+            album,
+            result.id_scores,
+            result.ood_scores,
+            result.threshold,
+            label=f"{result.shown}: {what}" if distance else f"{result.shown} score, {ORIENTATION}",
+            subtitles=_subtitles(result),
+            distance=distance,
+        ),
+        plots.roc_curves(
+            album, result.id_scores, result.ood_scores, {row.name: row.metrics["auroc"] for row in table.rows}
+        ),
+    ]
     for other in evaluation.results:
         if other.name == "discrepancy":
-            subtitles = _subtitles(other)
-            drawn.append(
-                plots.discrepancy_histograms(
-                    album, other.id_scores, other.ood_scores, len(class_names), subtitles=subtitles
-                )
-            )
-    if grouped := [row for row in table.rows if row.group in ("near", "far")]:
-        drawn.append(plots.near_and_far(album, list(map(_set_result, grouped))))
-    others = {name: angles for name, angles in evaluation.angles.items() if name != ID_TEST}
-    drawn.append(plots.angle_histograms(album, evaluation.angles[ID_TEST], others, evaluation.separability))
+            scores = other.id_scores, other.ood_scores
+            drawn.append(plots.discrepancy_histograms(album, *scores, len(class_names), subtitles=_subtitles(other)))
+    if any(row.group in ("near", "far") for row in table.rows):
+        drawn.append(plots.near_and_far(album, table.rows))
+    angles = dict(evaluation.angles)
+    drawn.append(plots.angle_histograms(album, angles.pop(ID_TEST), angles, evaluation.separability))
     if projection != "none":
         drawn.append(_draw_features(album, evaluation, class_names, projection, seed))
     if prototypes is not None and len(prototypes) == len(class_names):
@@ -212,44 +226,16 @@ def draw(
     return drawn
 
 
-def _draw_score(album: Album, result: ScoreResult) -> list[Path]:
-    distance = result.name == "knn"
-    nearest = "distance to the K-th nearest ID training image, smaller = more ID"
-    aurocs = {name: found["auroc"] for name, found in result.ood_metrics.items()}
-    return [
-        plots.score_histograms(
-            album,
-            result.id_scores,
-            result.ood_scores,
-            result.threshold,
-            label=f"{result.shown}: {nearest}" if distance else f"{result.shown} score, {ORIENTATION}",
-            subtitles=_subtitles(result),
-            distance=distance,
-        ),
-        plots.roc_curves(album, result.id_scores, result.ood_scores, aurocs),
-    ]
-
-
-def _set_result(row: Row) -> plots.SetResult:
-    ends = row.samples and {metric: interval(values) for metric, values in row.samples.items()}
-    return plots.SetResult(row.name, row.group, row.official, row.metrics, ends)
-
-
 def _draw_features(
     album: Album, evaluation: Evaluation, class_names: tuple[str, ...], projection: str, seed: int
 ) -> Path:
     each = MOST_POINTS[projection] // len(evaluation.features)
     chosen = {name: sample_rows(rows, each, seed) for name, rows in evaluation.features.items()}
-    found = project({name: evaluation.features[name][rows] for name, rows in chosen.items()}, ID_TEST, projection, seed)
+    sampled = {name: evaluation.features[name][rows].cpu() for name, rows in chosen.items()}
+    points, axes = project(sampled, ID_TEST, projection, seed)
     labels = evaluation.test.labels[chosen[ID_TEST]].numpy()
     return feature_plots.feature_projection(
-        album,
-        found.points,
-        ID_TEST,
-        labels,
-        name=f"features_{projection}",
-        axis_labels=found.axes,
-        class_names=class_names,
+        album, points, ID_TEST, labels, name=f"features_{projection}", axis_labels=axes, class_names=class_names
     )
 
 

@@ -31,8 +31,8 @@ def unlabelled_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
 def usual_ood_sets(checkpoint: Checkpoint, usual: Sequence[str]) -> list[str]:
     """The OOD sets of an evaluation that names none: those in the unlabelled mix, then the `usual` ones."""
     mixed = list(checkpoint.args.get("ood") or ()) if checkpoint.unlabelled else []
-    known = {_official_name(name) for name in mixed}
-    return mixed + [name for name in usual if _official_name(name) not in known]
+    known = [find_ood_set(name) for name in mixed]
+    return mixed + [name for name in usual if find_ood_set(name) not in known]
 
 
 def scored_lists(checkpoint: Checkpoint, path: Path | None) -> dict[str, SetSplit]:
@@ -95,12 +95,12 @@ def footnote(unlabelled: Mapping[str, Any]) -> str:
     """The line that explains the mark of a method that saw unlabelled OOD images."""
     mode, sets = unlabelled["mode"], " and ".join([ID_TEST, *unlabelled["ood"]])
     saw = {
-        "transductive": f"fine-tuned on unlabelled images of {sets}: the very images that are scored",
-        "inductive": f"fine-tuned on unlabelled images of {sets}, none of which is scored",
-        "unknown": "fine-tuned on unlabelled images, and the file does not say which",
+        "transductive": f"unlabelled images of {sets}: the very images that are scored",
+        "inductive": f"unlabelled images of {sets}, none of which is scored",
+        "unknown": "unlabelled images, and the file does not say which",
     }[mode]
     choice = "" if mode == "unknown" else f"; {unlabelled['choice']}"
-    return f"{MARKS[mode]} {mode}: {saw}{choice}"
+    return f"{MARKS[mode]} {mode}: fine-tuned on {saw}{choice}"
 
 
 def _narrowed_set(whole: OODImages, split: SetSplit) -> OODImages:
@@ -122,8 +122,3 @@ def _part(images: ImageSet, split: SetSplit) -> ImageSet:
 
 def _by_set(split: Split) -> dict[str, SetSplit]:
     return {ID_TEST: split.id, **split.ood}
-
-
-def _official_name(name: str) -> str:
-    row = find_ood_set(name)
-    return name if row is None else row.name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.evaluation.bootstrap import interval
-from utils.evaluation.grid import Grid, Missing, as_latex, as_markdown, as_text, one_line
+from utils.evaluation.grid import Grid, as_latex, as_markdown, as_text
 from utils.evaluation.names import HEADINGS, METRICS, ORIENTATION, POSITIVE
 
 
@@ -59,7 +59,7 @@ class Table:
     """What one score of one checkpoint gives on several OOD sets.
 
     method, arch, id_set, score, epoch: what the heading states, as shown; score includes K, as in "KNN (K=100)".
-    epoch_note: behind the epoch, as "weights of epoch 6".
+    epoch_note: behind the epoch, as "weights of epoch 6".    missing: OOD set -> why it is not there, on one line.
     notes: on the checkpoint.    score_notes: on this score.    positive: "ID" or "OOD".
     groups: of the benchmark, with the number of their sets; where there are several, each has a mean, and else all do.
     mark, footnote: behind the method, and the line that begins with it and explains it; "" for none.
@@ -71,7 +71,7 @@ class Table:
     score: str
     epoch: int
     rows: Sequence[Row]
-    missing: Sequence[Missing] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     score_notes: Sequence[str] = ()
     positive: str = "ID"
@@ -123,17 +123,17 @@ class Table:
 
 
 def to_text(*tables: Table) -> str:
-    """Aligned text in percent, as printed on the console; several tables of one checkpoint stand side by side."""
+    """Aligned text in percent; several tables of one checkpoint stand side by side."""
     return as_text(_grid(tables))
 
 
 def to_markdown(*tables: Table) -> str:
-    """Markdown table in percent, with the heading above and the sets of the mean below."""
+    """The same as a Markdown table."""
     return as_markdown(_grid(tables))
 
 
 def to_latex(*tables: Table) -> str:
-    """LaTeX table environment in percent; it needs the package booktabs. Heading and footer are the caption."""
+    """The same as a LaTeX table environment."""
     return as_latex(_grid(tables))
 
 
@@ -149,26 +149,17 @@ def to_csv(*tables: Table) -> str:
     head = "method arch id_set score orientation epoch positive ood_set images in_mean".split()
     writer.writerow([*head, *(f"{metric}_percent" for metric in METRICS), *ends, "note"])
     for table in tables:
-        same = [
-            marked(table.method, table.mark),
-            table.arch,
-            table.id_set,
-            table.score,
-            ORIENTATION,
-            table.epoch,
-            table.positive,
-        ]
+        method = marked(table.method, table.mark)
+        same = [method, table.arch, table.id_set, table.score, ORIENTATION, table.epoch, table.positive]
         for row in table.rows:
             counted = "yes" if any(row in mean.rows for mean in table.means) else "no"
-            cells = [marked(row.name, row.mark), row.images, counted, *_numbers(row, with_intervals), table.footnote]
-            writer.writerow([*same, *cells])
+            name = marked(row.name, row.mark)
+            writer.writerow([*same, name, row.images, counted, *_numbers(row), table.footnote])
         for mean in table.means:
-            over = f"mean over: {', '.join(row.name for row in mean.rows)}"
-            over += f"; {table.footnote}" if table.footnote else ""
-            writer.writerow([*same, mean.label, "", "", *_numbers(mean, with_intervals), over])
-        for missing in table.missing:
-            nothing = [""] * (len(METRICS) + len(ends))
-            writer.writerow([*same, missing.name, "", "no", *nothing, f"missing: {one_line(missing.reason)}"])
+            over = "; ".join(filter(None, (f"mean over: {', '.join(row.name for row in mean.rows)}", table.footnote)))
+            writer.writerow([*same, mean.label, "", "", *_numbers(mean), over])
+        for name, reason in table.missing.items():
+            writer.writerow([*same, name, "", "no", *[""] * (len(METRICS) + len(ends)), f"missing: {reason}"])
     return stream.getvalue()
 
 
@@ -190,7 +181,10 @@ def _one_score(table: Table) -> Grid:
     body += [[mean.label, "", *_cells(mean)] for mean in table.means]
     footer = [*table.footer, *table.score_notes]
     if table.rows[0].samples is not None:
-        footer.append(f"in brackets: {_interval_note(table)}")
+        footer.append(
+            f"in brackets: 95 % intervals from {len(table.rows[0].samples[METRICS[0]]):,} bootstrap resamples of the "
+            "test images; training runs vary as well"
+        )
     return Grid(
         f"{table.heading}   score: {table.score}, {ORIENTATION}   {table.shown_epoch}   {POSITIVE[table.positive]}",
         ["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)],
@@ -243,19 +237,10 @@ def _cells(part: Row | Mean) -> list[str]:
     return [f"{cell} [{100 * low:.2f}, {100 * high:.2f}]" for cell, (low, high) in zip(cells, ends, strict=True)]
 
 
-def _numbers(part: Row | Mean, with_intervals: bool) -> list[str]:
-    """Metrics for CSV, and behind them low and high ends of all intervals."""
-    if not with_intervals:
-        return _percents(part.metrics, 4)
-    ends = [end for metric in METRICS for end in interval(part.samples[metric])]
+def _numbers(part: Row | Mean) -> list[str]:
+    """Metrics for CSV, and behind them low and high ends of all intervals where there are some."""
+    ends = [] if part.samples is None else [end for metric in METRICS for end in interval(part.samples[metric])]
     return [*_percents(part.metrics, 4), *(f"{100 * end:.4f}" for end in ends)]
-
-
-def _interval_note(table: Table) -> str:
-    return (
-        f"95 % intervals from {len(table.rows[0].samples[METRICS[0]]):,} bootstrap resamples of the test images; "
-        "training runs vary as well"
-    )
 
 
 def _percents(metrics: dict[str, float], digits: int) -> list[str]:

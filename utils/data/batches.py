@@ -37,6 +37,10 @@ class Batch:
     unlabelled: Tensor | None = None
     unlabelled_size: int = 0
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the batch by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
 
 class TrainBatches:
     """The training batches of a set of images.
@@ -55,6 +59,7 @@ class TrainBatches:
         rank, world_size: of B images this process gets [B * rank // world_size, B * (rank + 1) // world_size).
         workers: loader processes for image files; they live as long as this object.
         channels_last: memory format of the images.
+        compiled: compile the augmentation of full batches on a GPU.
     Raises:
         ValueError: no labels, an augmentation for another size, a batch that leaves a process without two rows, which
             batch norm needs.
@@ -75,6 +80,7 @@ class TrainBatches:
         channels_last: bool = False,
         drop_rest: bool = False,
         noise: NoiseOfSteps | None = None,
+        compiled: bool = False,
     ) -> None:
         if image_set.labels is None:
             raise ValueError(f"{image_set.name}: no labels to train with")
@@ -94,6 +100,9 @@ class TrainBatches:
         self.channels_last = channels_last
         self.count = len(image_set)
         self._drawn: dict[int, Tensor] = {}
+        self._augment_full = augmentation.apply
+        if compiled and self.device.type == "cuda":  # on the CPU the views are treated by kind, which no compiler can
+            self._augment_full = torch.compile(augmentation.apply, dynamic=False)
         self.labels = image_set.labels.to(self.device)
         if isinstance(image_set, TensorImages):
             self.images: Tensor | None = image_set.images.to(self.device)
@@ -129,7 +138,8 @@ class TrainBatches:
             chosen = order_on_device[first:last]
             with torch.no_grad():
                 images = next(files) if self.images is None else self.images.index_select(0, chosen)
-                views = self.augmentation.apply(images, params[:, first:last], self.channels_last)
+                augment = self._augment_full if end - begin == self.bounds[1] else self.augmentation.apply
+                views = augment(images, params[:, first:last], self.channels_last)
             noise = self.noise and self.noise.of(epoch, index)
             yield Batch(views, self.labels.index_select(0, chosen), end - begin, epoch, index, noise)
             if index == len(self) // 2:

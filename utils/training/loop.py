@@ -17,6 +17,7 @@ from utils.errors import UserError
 from utils.training import distributed
 from utils.training.interrupts import Interrupts
 from utils.training.meter import LossMeter, Rate
+from utils.training.optimisation import Optimisation, compiler_errors
 from utils.training.precision import Precision
 from utils.training.random_state import random_state
 from utils.training.recipe import Recipe
@@ -39,10 +40,14 @@ class Training:
     """
 
     def __init__(self, run: "Run", recipe: Recipe, network: nn.Module, batches: TrainBatches | PairedBatches) -> None:
-        self.run, self.recipe, self.network, self.batches = run, recipe, network, batches
+        self.run, self.recipe, self.batches = run, recipe, batches
         self.settings, self.folder = run.settings, run.folder
         self.optimizer = self._optimizer()
         self.precision = Precision(self.settings.amp, run.device)
+        size = run.batch_size if self.settings.compile else None
+        self.optimisation = Optimisation(
+            network, recipe, self.optimizer, self.precision, run.device, compile_size=size
+        )
         self.meter = LossMeter(run.device)
         self.epoch = self.batch = 0  # the next batch to be done
         self._save_every = SaveEvery.parse(self.settings.save_every)
@@ -61,8 +66,10 @@ class Training:
             self.epoch, self.batch = restore(state, self.recipe.modules, self.optimizer, scaler, self.meter, device)
         if distributed.is_main():
             self.folder.start(self.run.record, state and state["logs"], self._steps_done())
+            if self.settings.compile:
+                print("compiling ...", flush=True)
         try:
-            with Interrupts() as self._interrupts:
+            with Interrupts() as self._interrupts, compiler_errors():
                 while not self._finished():
                     self._run_epoch()
                     self._end_epoch()
@@ -90,15 +97,12 @@ class Training:
                 self._save_if_due()
 
     def _run_batch(self, batch: Batch) -> None:
-        lr = self._learning_rate(self.epoch, self.batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        for step in self.recipe.steps:
-            with self.precision.autocast():
-                losses = step(self.network, batch)
-            self.precision.step(losses["loss"], self.optimizer)
+        for losses in self.optimisation(batch, self._learning_rate(self.epoch, self.batch)):
             self.meter.add(losses, self._steps_done())
-        self._rate.add(len(batch.images))
+        if self.optimisation.steady:
+            self._rate.add(len(batch.images))
+        else:
+            self._rate.restart()  # the minute of a compilation says nothing about the time left
 
     def _end_epoch(self) -> None:
         self.epoch, self.batch = self.epoch + 1, 0
@@ -156,7 +160,7 @@ class Training:
             "lr": self.optimizer.param_groups[0]["lr"],
             **(self.run.end_epoch(self.recipe, self.epoch) if end_of_epoch else {}),
             "images_per_second": images_per_second,
-            "eta_seconds": self._rate.seconds_per_batch * (self.settings.epochs * batches - done),
+            "eta_seconds": images_per_second and self._rate.seconds_per_batch * (self.settings.epochs * batches - done),
             "memory_gb": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
         }
         self.folder.record(line, epochs=self.settings.epochs, batches=batches, end_of_epoch=end_of_epoch)

@@ -79,9 +79,10 @@ class Rate:
 
     def __init__(self) -> None:
         self.seconds_per_batch = 0.0
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forget what was done since the last reading."""
         self._images = self._batches = 0
         self._since = time.monotonic()
 
@@ -90,11 +91,11 @@ class Rate:
         self._images += images
         self._batches += 1
 
-    def read(self) -> float:
-        """Images per second since the last call."""
+    def read(self) -> float | None:
+        """Images per second since the last call; None where there were none."""
         seconds = max(time.monotonic() - self._since, 1e-9)
-        rate = self._images / seconds
+        rate = self._images / seconds if self._batches else None
         if self._batches:
             self.seconds_per_batch = seconds / self._batches
-        self._restart()
+        self.restart()
         return rate

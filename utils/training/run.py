@@ -92,10 +92,15 @@ class Run:
         )
         if distributed.is_main():
             print(self._opening_line(recipe, len(batches)), flush=True)
-        Training(self, recipe, torch.compile(network) if self.settings.compile else network, batches).fit(self.state)
+        Training(self, recipe, network, batches).fit(self.state)
         fault = collapse(len(self.data.class_names), self._id_accuracy, _unit_prototypes(recipe))
         if fault and distributed.is_main():
             print(collapse_warning(fault, self.record), file=sys.stderr)
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a full batch, over all processes."""
+        return min(self.settings.batch_size, len(self.data.train))
 
     def batches(self, recipe: Recipe) -> TrainBatches | PairedBatches:
         """This process's share of the batches of ID train, with unlabelled images where the recipe has some."""
@@ -110,6 +115,7 @@ class Run:
                 images,
                 augmentation,
                 batch_size=min(self.settings.batch_size, len(images)),
+                compiled=self.settings.compile,
                 seed=self.settings.seed,
                 device=self.device,
                 rank=distributed.rank(),

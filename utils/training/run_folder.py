@@ -141,7 +141,10 @@ def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
     losses = "  ".join(
         f"{name.removeprefix('loss/')} {value:8.4f}" for name, value in line.items() if name.startswith("loss")
     )
-    minutes, seconds = divmod(int(line["eta_seconds"]), 60)
+    minutes, seconds = divmod(int(line["eta_seconds"] or 0), 60)
+    speed = "compiling"
+    if line["images_per_second"] is not None:
+        speed = f"{line['images_per_second']:7,.0f} img/s  left {minutes // 60:3d}:{minutes % 60:02d}:{seconds:02d}"
     memory = "" if line["memory_gb"] is None else f"  {line['memory_gb']:5.1f} GB"
     extra = "".join(
         f"  {name.removeprefix('id/').replace('_', ' ').replace('/', ' ')} {100 * value:.2f} %"
@@ -150,9 +153,7 @@ def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
     )
     return (
         f"epoch {line['epoch']:{width}d}/{epochs}  batch {line['batch']:{len(str(batches))}d}/{batches}  {losses}  "
-        f"lr {line['lr']:9.2e}  {line['images_per_second']:7,.0f} img/s  "
-        f"left {minutes // 60:3d}:{minutes % 60:02d}:{seconds:02d}"
-        f"{memory}{extra}"
+        f"lr {line['lr']:9.2e}  {speed}{memory}{extra}"
     )
 
 

@@ -1,9 +1,7 @@
-"""VOS's outlier synthesis, against drawing and ranking all samples, and a whole step with and without it.
+"""VOS's outlier synthesis, against drawing and ranking all samples.
 
 The row beside pytorch-ood is left out where that package is missing.
 """
-
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians, one_thread
-from models.encoders import build_encoder
-from utils.data.order import outlier_generator
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
-from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, least_likely_gaussian_samples, place
+from utils.outliers import ClassQueues, least_likely_gaussian_samples
 
 CLASSES, DIM, DRAWS, SELECT, QUEUE, BATCH = 10, 128, 10_000, 1, 1000, 128
 RUNS = 7
@@ -31,37 +27,6 @@ def draw_and_rank(means: Tensor, covariance: Tensor, sample_from: int, select: i
     return torch.stack(kept)
 
 
-class Step:
-    """Forward and backward pass of one batch: encoder, cross-entropy and, with synthesis, the uncertainty loss."""
-
-    def __init__(self, arch: str, width: int, batch: int, device: torch.device, *, synthesis: bool) -> None:
-        torch.manual_seed(0)
-        encoder, dim = build_encoder(arch, width=width)
-        self.encoder, self.fc, self.logistic = (
-            module.to(device) for module in (encoder, nn.Linear(dim, CLASSES), nn.Linear(1, 2))
-        )
-        self.weight = torch.rand(CLASSES, device=device, requires_grad=True)
-        self.images = torch.randn(batch, 3, 32, 32, device=device)
-        self.labels = torch.randint(CLASSES, (batch,)).to(device)
-        self.synthesis = synthesis
-        self.noise = NoiseOfSteps(CLASSES, dim, DRAWS, SELECT, partial(outlier_generator, 0), device)
-        self.steps = 0
-        self.queues = full_queues(dim, device)
-
-    def __call__(self) -> None:
-        features = self.encoder(self.images)
-        logits = self.fc(features)
-        loss = F.cross_entropy(logits, self.labels)
-        if self.synthesis:
-            self.queues.update(features.detach(), self.labels)
-            means, covariance = self.queues.statistics()
-            outliers = place(means, cholesky_with_jitter(covariance)[0], self.noise.of(0, self.steps)).flatten(0, 1)
-            self.steps += 1
-            scores = [log_weighted_sum_exp(f, self.weight) for f in (logits, self.fc(outliers))]
-            loss = loss + 0.1 * uncertainty_loss(*scores, self.logistic)
-        loss.backward()
-
-
 def full_queues(dim: int, device: torch.device) -> ClassQueues:
     queues = ClassQueues([QUEUE] * CLASSES, dim).to(device)
     generator = torch.Generator().manual_seed(0)
@@ -71,14 +36,9 @@ def full_queues(dim: int, device: torch.device) -> ClassQueues:
 
 
 def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
-    """Rows on one CPU thread. In those of whole steps the baseline is the same step without synthesis."""
+    """Rows on one CPU thread; whole steps are those of bench_step."""
     with one_thread():
-        if quick:
-            return [_synthesis(100, device), _whole_step("resnet18", 8, 4, device)]
-        # On a CPU the paper's network takes seconds a step, beside which nothing else would show.
-        networks = [("resnet18", 16)] if device.type == "cpu" else [("resnet18", 16), ("wrn-40-2", 64)]
-        whole_steps = [_whole_step(arch, width, BATCH, device) for arch, width in networks]
-        return [_synthesis(DRAWS, device), *_pytorch_ood(device), *whole_steps]
+        return [_synthesis(100, device)] if quick else [_synthesis(DRAWS, device), *_pytorch_ood(device)]
 
 
 def _synthesis(draws: int, device: torch.device) -> dict:
@@ -127,11 +87,3 @@ def _pytorch_ood(device: torch.device) -> list[dict]:
     ours_ms, theirs_ms = interleaved_medians(functions, device, runs=RUNS)
     what = f"queues, virtual outliers and losses of a step, batch {BATCH}, queues of {QUEUE}"
     return [make_row(what, ours_ms, "pytorch-ood's VirtualOutlierSynthesizingRegLoss", theirs_ms)]
-
-
-def _whole_step(arch: str, width: int, batch: int, device: torch.device) -> dict:
-    steps = [Step(arch, width, batch, device, synthesis=synthesis) for synthesis in (True, False)]
-    name = f"{arch} of width {width}" if arch.startswith("resnet") else arch
-    what = f"whole step with synthesis, {name}, batch {batch}"
-    times = interleaved_medians(steps, device, runs=RUNS)
-    return make_row(what, times[0], "the same step without it", times[1], share_of_time=1.05)

@@ -1,64 +1,26 @@
-"""What a training step spends its time on, whether it waits for the device, and how fast the device could be."""
+"""Whether a training step waits for the GPU, and how fast the GPU could be."""
 
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.rows import make_row
-from benchmarks.step_run import MeasuredStep, train
+from benchmarks.step_run import Measured, train
 from benchmarks.timing import wait
 from utils.data.batches import Batch
+from utils.training.optimisation import WARM_UP
 
-WARM_UP = 3
-NAMED = 3
 MATRIX = 8192
-
-
-def largest_costs(options: Sequence[str], name: str, device: torch.device, *, steps: int) -> list[dict]:
-    """A row for each of the three operators that take most of the device's time in a step."""
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-    profiler = profile(activities=activities, acc_events=True)
-
-    def profiled(run: MeasuredStep) -> Iterator[Batch]:
-        fresh = run.fresh_batches()
-        for _ in range(WARM_UP):
-            yield next(fresh)
-        wait(device)
-        profiler.start()
-        for _ in range(steps):
-            yield next(fresh)
-        wait(device)
-        profiler.stop()
-
-    train(profiled, WARM_UP + steps, device, *options)
-    attribute = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    costs = {  # operators only: the kernels that they start are listed a second time
-        event.key: getattr(event, attribute) / 1000 / steps
-        for event in profiler.key_averages()
-        if event.device_type == DeviceType.CPU
-    }
-    total = sum(costs.values())
-    largest = sorted(costs, key=costs.get, reverse=True)[:NAMED]
-    return [
-        make_row(
-            f"cost {place} of a step, {name}: {operator}",
-            costs[operator],
-            detail=f"{100 * costs[operator] / total:.0f} % of the time of all operators, by torch.profiler",
-        )
-        for place, operator in enumerate(largest, 1)
-    ]
 
 
 def steps_without_synchronisation(options: Sequence[str], device: torch.device, steps: int = 10) -> None:
     """Train some steps between log lines in which whatever makes the host wait for the GPU raises RuntimeError."""
 
-    def watched(run: MeasuredStep) -> Iterator[Batch]:
+    def watched(run: Measured) -> Iterator[Batch]:
         fresh = run.fresh_batches()
-        for _ in range(WARM_UP):  # cuDNN tries algorithms, Triton compiles
+        for _ in range(WARM_UP + 2):  # cuDNN tries algorithms, Triton compiles, the step is recorded
             yield next(fresh)
         try:
             torch.cuda.set_sync_debug_mode("error")
@@ -67,7 +29,7 @@ def steps_without_synchronisation(options: Sequence[str], device: torch.device, 
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    train(watched, WARM_UP + steps, device, *options)
+    train(watched, WARM_UP + 2 + steps, device, *options)
 
 
 def synchronisation(options: Sequence[str], device: torch.device) -> dict:

@@ -1,50 +1,88 @@
-"""A run of train_cider.py as it is, on random images of CIFAR-10's size, whose batches a benchmark hands out."""
+"""A run of a train script as it is, on random images of CIFAR-10's size, whose batches a benchmark hands out."""
 
-import argparse
 import contextlib
+import copy
 import io
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
 import train_cider
+import train_mcd
+import train_vos
 from utils.cli.run import open_run
-from utils.data.batches import Batch, TrainBatches
+from utils.data.augment import Plain
+from utils.data.batches import Batch, PairedBatches, TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.images import TensorImages
-from utils.training.precision import Precision
+from utils.training.loop import Training
+from utils.training.recipe import ForwardPass, Losses, Recipe, Step
+from utils.training.run import Run
 
 CLASSES = 10
 BATCHES = 32  # in an epoch of `fresh_batches`
 
-Feed = Callable[["MeasuredStep"], Iterator[Batch]]
+Feed = Callable[["Measured"], Iterator[Batch]]
 
 
-def train(feed: Feed, steps: int, device: torch.device, *options: str) -> None:
-    """Train for one epoch of `steps` steps on the batches that `feed` yields; what the run writes is thrown away.
+def train(feed: Feed, steps: int, device: torch.device, *options: str, method: str = "cider") -> None:
+    """Train for one epoch of `steps` batches that `feed` yields; what the run writes is thrown away.
 
     When `feed` is asked for a batch, all that the training does for the one before is done: losses, backward pass,
     optimiser, meter, progress bar, log line.
 
     Args:
-        options: for train_cider.py, on top of the paper's for CIFAR-10.
+        options: for the train script, on top of the paper's for CIFAR-10.
+        method: cider, vos with outliers from the first step on, or mcd: its fine-tuning.
     """
     # Silent, for random images draw warnings that mean nothing here.
     silence = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
     with tempfile.TemporaryDirectory() as folder, silence[0], silence[1]:
-        args = train_cider.parse_arguments(
-            command_line=[
-                *("--in-dataset", "CIFAR-10", "--epochs", "1", "--warmup", "none", "--prototype-init", "simplex"),
-                *("--eval-freq", "0", "--checkpoints", folder, "--name", "benchmark", "--device", str(device)),
-                *options,
-            ]
+        run, recipe = _METHODS[method](
+            [
+                *("--in-dataset", "CIFAR-10", "--epochs", "1", "--warmup", "none", "--eval-freq", "0"),
+                *("--checkpoints", folder, "--name", "benchmark", "--device", str(device), *options),
+            ],
+            device,
         )
         torch.backends.cudnn.benchmark = True
-        data = random_data(args.batch_size)
-        run = open_run(args, data, args.loss, device)
-        recipe = train_cider.make_recipe(args, data)
-        run.train(recipe, FedBatches(feed, MeasuredStep(args, run.batches(recipe), device), steps))
+        run.train(recipe, FedBatches(feed, Measured(run, recipe, run.batches(recipe)), steps))
+
+
+def _cider(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
+    args = train_cider.parse_arguments(command_line=["--prototype-init", "simplex", *options])
+    data = random_data(args.batch_size)
+    return open_run(args, data, args.loss, device), train_cider.make_recipe(args, data)
+
+
+def _vos(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
+    args = train_vos.parse_arguments(command_line=[*options, "--epochs", "2"])
+    args.epochs, args.start_epoch = 1, 0  # refused on the command line, for the queues are empty then
+    data = random_data(args.batch_size)
+    recipe = train_vos.make_recipe(args, data, device)
+    features = torch.randn(args.sample_number * CLASSES, recipe.model.embedding_dim).relu()
+    recipe.others["queues"].update(features, torch.arange(len(features)) % CLASSES)
+    return open_run(args, data, "vos", device), recipe
+
+
+def _mcd(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
+    args, _ = train_mcd.parse_arguments(command_line=options)
+    data = random_data(args.batch_size)
+    recipe = Recipe(
+        model=train_mcd.build_model(args, CLASSES),
+        steps=(train_mcd.step_a, train_mcd.step_b(args.margin)),
+        forward="passes",
+        augmentation=Plain(data.mean, data.std),
+        unlabelled=data.test,
+        nesterov=False,
+    )
+    return open_run(args, data, "mcd", device), recipe
+
+
+_METHODS = {"cider": _cider, "vos": _vos, "mcd": _mcd}
 
 
 def random_data(batch_size: int) -> IDData:
@@ -66,11 +104,13 @@ def random_data(batch_size: int) -> IDData:
     )
 
 
-class MeasuredStep:
+@dataclass(frozen=True)
+class Measured:
     """What a measured run may be fed with, and a step to compare it with."""
 
-    def __init__(self, args: argparse.Namespace, batches: TrainBatches, device: torch.device) -> None:
-        self.args, self.batches, self.device = args, batches, device
+    run: Run
+    recipe: Recipe
+    batches: TrainBatches | PairedBatches
 
     def fresh_batches(self) -> Iterator[Batch]:
         """Batches of the training without end, each augmented when it is asked for."""
@@ -79,35 +119,45 @@ class MeasuredStep:
             yield from self.batches.epoch(epoch)
             epoch += 1
 
-    def bare_step(self) -> Callable[[], None]:
-        """The same network's forward pass, a plain mean as loss, backward pass and SGD, on a batch that is ready."""
-        args = self.args
-        layout = torch.channels_last if args.channels_last else torch.contiguous_format
-        network = train_cider.build_model(args, CLASSES).train().to(self.device, memory_format=layout)
-        optimizer = torch.optim.SGD(
-            [parameter for parameter in network.parameters() if parameter.requires_grad],
-            args.learning_rate,
-            args.momentum,
-            weight_decay=args.weight_decay,
-            nesterov=True,
-            fused=True,
+    def bare_step(self) -> Callable[[Batch], object]:
+        """The same passes through a copy of the network, with a mean as loss, the backward pass and SGD, on a batch.
+
+        It is compiled and recorded where the run's own step is.
+        """
+        model = copy.deepcopy(self.recipe.model)
+        passes = (_labelled, _both) if self.recipe.unlabelled else (_images,)
+        bare = replace(
+            self.recipe, model=model, steps=tuple(map(_mean_of, passes)), late=(), prototypes=None, others={}
         )
-        network = torch.compile(network) if args.compile else network
-        precision = Precision(args.amp, self.device)
-        images = torch.randn(2 * args.batch_size, 3, 32, 32, device=self.device).to(memory_format=layout)
+        training = Training(self.run, bare, ForwardPass(model.train(), bare.forward), self.batches)
+        return lambda batch: training.optimisation(batch, 0.1)
 
-        def step() -> None:
-            with precision.autocast():
-                loss = network(images).mean()
-            precision.step(loss, optimizer)
 
-        return step
+def _images(network: nn.Module, batch: Batch) -> object:
+    return network(batch.images)
+
+
+def _labelled(network: nn.Module, batch: Batch) -> object:
+    return network(batch.images, None, True)
+
+
+def _both(network: nn.Module, batch: Batch) -> object:
+    return network(batch.images, batch.unlabelled)
+
+
+def _mean_of(forward: Step) -> Step:
+    def step(network: nn.Module, batch: Batch) -> Losses:
+        found = forward(network, batch)
+        outputs = [found] if isinstance(found, Tensor) else list(found.values() if isinstance(found, dict) else found)
+        return {"loss": sum(output.float().mean() for output in outputs)}
+
+    return step
 
 
 class FedBatches:
     """What the training loop sees in place of TrainBatches: what `feed` makes of the run's own ones."""
 
-    def __init__(self, feed: Feed, measured: MeasuredStep, steps: int) -> None:
+    def __init__(self, feed: Feed, measured: Measured, steps: int) -> None:
         self._feed, self._measured, self._steps = feed, measured, steps
 
     def __len__(self) -> int:

@@ -1,5 +1,7 @@
 """The benchmarks at tiny sizes: rows, targets, the files they end in, and that a GPU step waits for nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -49,7 +51,7 @@ def test_a_target_is_met_or_not(target, met) -> None:
 
 
 def test_only_the_whole_step_augments(monkeypatch) -> None:
-    setting = bench_step.replace(bench_step.QUICK, kinds=("whole", "ready", "bare"), block=2)
+    setting = replace(bench_step.QUICK[0], kinds=("whole", "ready", "bare"), block=2)
     applied = []
     apply = TwoViews.apply
     monkeypatch.setattr(TwoViews, "apply", lambda *args, **more: applied.append(1) or apply(*args, **more))
@@ -108,7 +110,8 @@ def test_wrong_options_are_refused(options, capsys) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("method", [["--loss", "cider"], ["--loss", "supcon"]], ids=lambda method: method[1])
-def test_no_step_waits_for_the_gpu(method) -> None:
-    options = ["--width", "8", "--batch-size", "16", "--amp", "bf16", "--channels-last", *method]
+@pytest.mark.parametrize("compiled", [[], ["--compile"]], ids=["eager", "recorded"])
+@pytest.mark.parametrize("loss", ["cider", "supcon", "palm"])
+def test_no_step_waits_for_the_gpu(loss, compiled) -> None:
+    options = ["--width", "8", "--batch-size", "16", "--amp", "bf16", "--channels-last", "--loss", loss, *compiled]
     steps_without_synchronisation(options, torch.device("cuda"))

@@ -78,4 +78,4 @@ def test_rate():
     # The two figures are of the same time: 50 images in 2 batches.
     assert per_second * rate.seconds_per_batch == pytest.approx(25)
     before = rate.seconds_per_batch
-    assert rate.read() == 0 and rate.seconds_per_batch == before
+    assert rate.read() is None and rate.seconds_per_batch == before

@@ -120,6 +120,6 @@ def compiler_errors() -> Iterator[None]:
         if not any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):
             raise
         raise UserError(
-            f"--compile: {one_line(str(error).splitlines()[0])}\n"
+            f"--compile: {one_line(str(error).split("\n\n")[0])}\n"
             "  do         : install what it misses (a compiler of C and C++; Triton on a GPU), or leave --compile out"
         ) from error

@@ -119,7 +119,8 @@ def compiler_errors() -> Iterator[None]:
         # Looked at by name, for the import of its class takes a second.
         if not any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):
             raise
+        said, _, _ = str(error).partition("\n\n")  # then it tells how to debug the compiler
         raise UserError(
-            f"--compile: {one_line(str(error).split("\n\n")[0])}\n"
+            f"--compile: {one_line(said)}\n"
             "  do         : install what it misses (a compiler of C and C++; Triton on a GPU), or leave --compile out"
         ) from error

@@ -23,7 +23,7 @@ from utils.errors import run_script
 from utils.evaluation.grid import as_text
 from utils.results import readme
 from utils.results.aggregate import aggregate
-from utils.results.plan import Step, experiment_on, gathered, make_step, run_plan, usual_seeds
+from utils.results.plan import Step, gathered, make_step, run_plan, usual_seeds
 
 # Name -> what it is, and value -> the options for it.
 ABLATIONS = {
@@ -67,7 +67,7 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
             "train_cider",
             ["--in-dataset", args.in_dataset, *((flag, value) if flag else grid[value]), "--seed", str(seed)],
             ["knn"],
-            experiment=experiment_on(args.in_dataset, f"ablation-{args.ablation}"),
+            experiment=f"{args.in_dataset}-ablation-{args.ablation}",
         )
         for seed, value in itertools.product(args.seeds or usual_seeds(args.in_dataset), values)
     ]

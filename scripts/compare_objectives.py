@@ -28,7 +28,7 @@ from utils.evaluation.grid import as_text
 from utils.results import readme, rows
 from utils.results.aggregate import aggregate
 from utils.results.differences import tables
-from utils.results.plan import Step, experiment_on, gathered, make_step, parse_training, run_plan, usual_seeds
+from utils.results.plan import Step, gathered, make_step, parse_training, run_plan, usual_seeds
 
 OBJECTIVES = ("cider", "supcon", "palm", "ce")
 SCORES = ("knn", "ssd", "maha++")
@@ -45,7 +45,7 @@ def add_options(parser: OptionParser) -> None:
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, help="(default: all)")
     parser.add_argument("--model", default="resnet18", help="encoder (default: resnet18)")
     parser.add_argument(
-        "--experiment", metavar="NAME", help="name by which tables find the rows (default: <ID set>-objectives)"
+        "--experiment", metavar="NAME", help="name by which tables find the rows (default: ID set-objectives)"
     )
 
 
@@ -53,7 +53,7 @@ def steps_of(args: argparse.Namespace) -> list[Step]:
     """All runs, each with an evaluation for each benchmark; those of one seed together, so that pairs are early."""
     steps = []
     benchmarks = [name for name in ("cider", "openood") if BENCHMARKS[name].sets(args.in_dataset)]
-    experiment = args.experiment or experiment_on(args.in_dataset, "objectives")
+    experiment = args.experiment or f"{args.in_dataset}-objectives"
     seeds = dict.fromkeys(args.seeds or usual_seeds(args.in_dataset))
     for epochs, seed, loss in itertools.product(args.epochs, seeds, args.objectives):
         options = ["--in-dataset", args.in_dataset, "--model", args.model, "--epochs", str(epochs), "--seed", str(seed)]
@@ -83,7 +83,7 @@ def show(args: argparse.Namespace, steps: Sequence[Step]) -> None:
     from utils.results.paired import differences
 
     groups = aggregate(gathered(steps, args.csv))
-    found = differences([step.metrics for step in steps], experiment=steps[0].experiment)
+    found = differences([step.metrics for step in steps], steps[0].experiment)
     if args.csv and found:
         rows.gather(found, args.csv.with_name("differences.csv"))
     print("\n" + "\n".join(map(as_text, [*readme.by_experiment(groups), *tables(found)])))

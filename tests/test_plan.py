@@ -83,8 +83,8 @@ def test_another_checkpoint_or_other_settings_are_evaluated_anew(ran, tmp_path):
     carry_out([mine], dry_run=False)
     mine.checkpoint.write_bytes(b"trained again")
     assert mine.commands() == [
-        ["eval_cider.py", "--ckpt", str(mine.checkpoint), "--out", str(mine.out), "--device", "cpu", "--overwrite"]
-        + ["--no-plots", "--score", "knn", "--benchmark", "cider", "--ood-sets", "x"]
+        ["eval_cider.py", "--overwrite", "--no-plots", "--ckpt", str(mine.checkpoint), "--out", str(mine.out)]
+        + ["--device", "cpu", "--score", "knn", "--benchmark", "cider", "--ood-sets", "x"]
     ]
     carry_out([mine], dry_run=False)
     assert mine.commands() == []
@@ -117,7 +117,7 @@ def test_a_dry_run_prints_what_can_be_typed_and_runs_nothing(ran, tmp_path, caps
     assert ran == [] and not list(tmp_path.iterdir())
     lines = capsys.readouterr().out.splitlines()
     assert [shlex.split(line)[1] for line in lines[1:]] == ["train_cider.py", "eval_cider.py"]
-    assert shlex.split(lines[2])[3] == str(mine.checkpoint)
+    assert shlex.split(lines[2])[5] == str(mine.checkpoint)
 
 
 def test_a_dry_run_says_which_data_is_missing_once(tmp_path, capsys):

@@ -103,7 +103,7 @@ def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp
     found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": usual, "missing": {"SVHN": "not found"}}
     (tmp_path / "metrics.json").write_text(json.dumps(found))
     args = argparse.Namespace(in_dataset="CIFAR-10")
-    step = plan.Step("", ("x",), checkpoint, usual | {"ood_loc": tmp_path}, tmp_path, args)
+    step = plan.Step("", ("x",), args, checkpoint, usual | {"ood_loc": tmp_path}, tmp_path)
     assert step.is_evaluated()
     for name, is_done in (("dtd", True), ("SVHN", False)):
         (tmp_path / name).mkdir()

@@ -39,7 +39,6 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         ({"images": "10000.0"}, "images is 10000.0, not a whole number"),
         ({"id_images": "nan"}, "id_images is nan, not a whole number"),
         ({"train_images": "9" * 5000}, "train_images is 9+, not a whole number"),
-        ({"train_images": "-1"}, "train_images is -1"),
         ({"seed": "four"}, "seed is four, not a whole number"),
         ({"benchmark": "mine"}, "benchmark is mine"),
         ({"fpr95": "-1"}, "not a percentage"),
@@ -52,7 +51,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         ({"id_accuracy_probe": "100.5"}, "id_accuracy_probe is 100.5, not a percentage"),
     ],
 )
-def test_a_row_that_must_not_stand_there_is_refused_on_reading_and_writing(given, said, tmp_path):
+def test_a_row_that_must_not_stand_there_is_refused_on_reading(given, said, tmp_path):
     path = tmp_path / "rows.csv"
     rows.write([row()], path)
     before = path.read_text()
@@ -62,24 +61,15 @@ def test_a_row_that_must_not_stand_there_is_refused_on_reading_and_writing(given
         rows.read(path)
 
 
-def test_nothing_is_written_where_one_row_must_not_stand_there(tmp_path):
-    with pytest.raises(UserError, match="1,200 images under the official name dtd"):
-        rows.write([row(), replace(row(), ood="dtd", set="dtd", images=1200)], tmp_path / "rows.csv")
-    assert not list(tmp_path.iterdir())
-
-
 HEADING = ",".join(column.name for column in fields(rows.Row))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it is empty"),
-        ("\n\n", "it is empty"),
-        ("method,fpr95\nCIDER,3\n", "missing: arch, "),
-        (HEADING.replace(",K,", ",k,") + "\n", "unknown: k; missing: K"),
-        (HEADING.replace(",", ";") + "\n", "unknown: method;arch"),
-        (",".join(reversed(HEADING.split(","))) + "\n", "the order differs"),
+        ("", "unknown or missing: K, arch, "),
+        ("method,fpr95\nCIDER,3\n", "unknown or missing: K, arch, "),
+        (HEADING.replace(",K,", ",k,") + "\n", "unknown or missing: K, k$"),
         (f"{HEADING}\n{','.join(cells().values())},more\n", "row 2: another number of cells"),
         (f"{HEADING}\ncider,resnet18\n", "row 2: another number of cells"),
         (f"{HEADING}\n{'x' * 200_000}\n", "can not be read"),

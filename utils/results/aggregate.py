@@ -1,10 +1,11 @@
 """Rows of several runs as mean and standard deviation; runs with other settings, images or benchmarks never meet."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from utils.data.ood_table import OOD_SETS
 from utils.evaluation.benchmark import BENCHMARKS
@@ -21,7 +22,8 @@ OF_A_RUN = ("id_accuracy_knn", "id_accuracy_probe", "dispersion", "compactness")
 # far are OpenOOD's.
 MEANS = ("mean (4)", "mean (5)", "mean (6)", "near", "far")
 
-Cell = dict[str, "Spread"]  # column -> value
+T = TypeVar("T")
+Cell = dict[str, Any]  # column -> Spread, or what else has `mean`, `std` and a text
 
 
 @dataclass(frozen=True)
@@ -61,48 +63,45 @@ class Group:
         return self.cells.get(column) or self.means.get(column, {})
 
 
-def aggregate(rows: Iterable[Row]) -> list[Group]:
-    """Groups of the rows, in the order in which each comes up first; the rows of one agree in SAME."""
-    groups: dict[tuple, dict[str, list[Row]]] = {}
+def by_columns(rows: Iterable[T], columns: Sequence[str]) -> dict[tuple, list[T]]:
+    """The rows that agree in some columns, under what they have there, in the order in which each comes up first."""
+    found = defaultdict(list)
     for row in rows:
-        runs = groups.setdefault(tuple(getattr(row, name) for name in SAME), {})
-        runs.setdefault(row.checkpoint_sha256, []).append(row)
-    return [_group(dict(zip(SAME, key, strict=True)), list(runs.values())) for key, runs in groups.items()]
+        found[tuple(getattr(row, name) for name in columns)].append(row)
+    return found
 
 
-def _group(facts: dict[str, Any], runs: list[list[Row]]) -> Group:
-    runs = _different(runs)
-    by_set = [_by_set(run, runs) for run in runs]
-    found = {name: [run[name] for run in by_set if name in run] for run in by_set for name in run}
+def aggregate(rows: Iterable[Row]) -> list[Group]:
+    """Groups of the rows; the rows of one agree in SAME."""
+    return [_group(dict(zip(SAME, key, strict=True)), found) for key, found in by_columns(rows, SAME).items()]
+
+
+def _group(facts: dict[str, Any], rows: Sequence[Row]) -> Group:
+    # The same run trained twice, with the same seed to the same numbers, counts once.
+    runs = {
+        (run[0].seed, *sorted((row.ood, *(getattr(row, metric) for metric in METRICS)) for row in run)): run
+        for run in by_columns(rows, ["checkpoint_sha256"]).values()
+    }.values()
+    # A name that stands for another number of images in another run has the number beside it.
+    counts = {name: len({row.images for row in its}) for (name,), its in by_columns(rows, ["ood"]).items()}
+    runs = [{row.ood if counts[row.ood] == 1 else f"{row.ood}: {row.images}": row for row in run} for run in runs]
+    found = {name: [run[name] for run in runs if name in run] for run in runs for name in run}
     whole = {rows[0].set for name, rows in found.items() if len(rows) == len(runs) and name == rows[0].set}
     return Group(
         facts,
         len(runs),
         cells={name: _spreads(rows, (*METRICS, "separability")) for name, rows in found.items()},
+        # The mean over sets is taken in each run; its spread is over the runs.
         means={
-            label: {metric: spread([_mean(run, members, metric) for run in by_set]) for metric in METRICS}
+            label: {
+                metric: spread([statistics.mean(getattr(run[name], metric) for name in members) for run in runs])
+                for metric in METRICS
+            }
             for label, members in means_of(facts["benchmark"], facts["id"], whole)
         },
         sets={name: rows[0].set for name, rows in found.items()},
-        run=_spreads([run[0] for run in runs], OF_A_RUN),
+        run=_spreads([next(iter(run.values())) for run in runs], OF_A_RUN),
     )
-
-
-def _different(runs: list[list[Row]]) -> list[list[Row]]:
-    """The same run trained twice, with the same seed to the same numbers, counts once."""
-    found = {}
-    for run in runs:
-        numbers = sorted((row.ood, *(getattr(row, metric) for metric in METRICS)) for row in run)
-        found.setdefault((run[0].seed, *numbers), run)
-    return list(found.values())
-
-
-def _by_set(run: list[Row], runs: list[list[Row]]) -> dict[str, Row]:
-    """OOD set -> row; a name that stands for another number of images in another run has the number beside it."""
-    counts: dict[str, set[int]] = {}
-    for row in (row for each in runs for row in each):
-        counts.setdefault(row.ood, set()).add(row.images)
-    return {row.ood if len(counts[row.ood]) == 1 else f"{row.ood}: {row.images}": row for row in run}
 
 
 def means_of(benchmark: str, id_name: str, whole: set[str]) -> list[tuple[str, list[str]]]:
@@ -121,21 +120,25 @@ def means_of(benchmark: str, id_name: str, whole: set[str]) -> list[tuple[str, l
     return found
 
 
-def _mean(run: Mapping[str, Row], members: Sequence[str], metric: str) -> Decimal:
-    """The mean over sets is taken in each run; its spread is over the runs."""
-    return statistics.mean(getattr(run[name], metric) for name in members)
+def line(facts: Mapping[str, Any], rows: Sequence[Any], numbers: Mapping[str, Cell], **more: Any) -> Group:
+    """A group of what is there as it is shown, a row for each OOD set or mean.
+
+    Args:
+        rows: with `ood` and `runs`.    numbers: OOD set or mean -> its cell.
+    """
+    means = {name: cell for name, cell in numbers.items() if name.startswith(("mean (", "near", "far"))}
+    cells = {name: cell for name, cell in numbers.items() if name not in means}
+    return Group(facts, rows[0].runs or 0, cells, means, {name: name.partition(" (")[0] for name in cells}, **more)
 
 
 def columns_of(groups: Sequence[Group]) -> list[str]:
     """The OOD sets of some groups of one benchmark in the order of tables, then the means."""
-    facts, sets = groups[0].facts, {}
-    for group in groups:
-        sets |= group.sets
+    facts = groups[0].facts
+    sets = {name: of for group in groups for name, of in group.sets.items()}
     order = [*BENCHMARKS[facts["benchmark"]].sets(facts["id"]), *(row.name for row in OOD_SETS)]
-    place = {name: order.index(of) if of in order else len(order) for name, of in sets.items()}
     means = {label for group in groups for label in group.means}
     return [
-        *sorted(sets, key=lambda name: (place[name], name)),
+        *sorted(sets, key=lambda name: (order.index(sets[name]) if sets[name] in order else len(order), name)),
         *sorted(means, key=lambda label: (MEANS.index(label) if label in MEANS else len(MEANS), label)),
     ]
 

@@ -1,38 +1,25 @@
-"""Paired differences in AUROC between methods, with intervals over seeds and images."""
+"""Paired differences in AUROC between objectives and CIDER, with intervals over seeds and images."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from utils.evaluation.bootstrap import bootstrap_metrics, interval
-from utils.results.aggregate import means_of
+from utils.results.aggregate import by_columns, means_of
 from utils.results.differences import SAME, Difference
 from utils.results.rows import Row, from_metrics
 
 RESAMPLES = 500
+# One score of one evaluation: OOD set as shown -> its row, and its AUROC in points in each resample of the images.
+_Run = Mapping[str, tuple[Row, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One score of one evaluation. rows: OOD set as shown -> row.    samples: the same -> AUROC of each resample."""
-
-    rows: Mapping[str, Row]
-    samples: Mapping[str, np.ndarray]
-
-    def difference(self, other: "_Run", sets: Sequence[str]) -> tuple[Decimal, np.ndarray]:
-        """The mean over some sets of this run minus that of the other: in points, and of each resample."""
-        points = statistics.mean(self.rows[name].auroc - other.rows[name].auroc for name in sets)
-        return points, 100 * np.mean([self.samples[name] - other.samples[name] for name in sets], axis=0)
-
-
-def differences(
-    evaluations: Sequence[Path], *, against: str = "cider", experiment: str = "", resamples: int = RESAMPLES
-) -> list[Difference]:
-    """Differences on each OOD set and each mean, over the seeds that both methods have.
+def differences(evaluations: Sequence[Path], experiment: str = "", resamples: int = RESAMPLES) -> list[Difference]:
+    """Differences on each OOD set and each mean, over the seeds that a method and CIDER both have.
 
     The interval is the middle 95 % of the mean difference in resamples (percentile bootstrap): of the pairs of runs as
     many as there are are drawn with replacement, and so are the ID test images and the images of each OOD set, the same
@@ -42,52 +29,37 @@ def differences(
     Args:
         evaluations: their metrics.json, beside which scores.npz is.    experiment: names by which tables find the rows.
     """
-    groups: dict[tuple, dict[str, dict[int | None, _Run]]] = {}
+    runs: dict[tuple, dict[int | None, _Run]] = defaultdict(dict)
     for path in evaluations:
-        for run in _runs(path, resamples):
-            row = next(iter(run.rows.values()))
-            same = groups.setdefault(tuple(getattr(row, name) for name in SAME), {})
-            same.setdefault(row.method, {})[row.seed] = run
-    return [
-        difference
-        for facts, methods in groups.items()
-        for method, runs in methods.items()
-        if method != against
-        for difference in _between(
-            dict(zip(SAME, facts, strict=True), method=method, against=against, experiment=experiment),
-            [(run, methods[against][seed]) for seed, run in runs.items() if seed in methods.get(against, {})],
-        )
-    ]
-
-
-def _runs(path: Path, resamples: int) -> list[_Run]:
-    by_score: dict[str, dict[str, Row]] = {}
-    for row in from_metrics(path):
-        by_score.setdefault(row.score, {})[row.ood] = row
+        rows = by_columns(from_metrics(path), [*SAME, "method", "seed"])
+        with np.load(path.with_name("scores.npz")) as arrays:
+            for (*same, method, seed), its in rows.items():
+                prefix = f"{its[0].score}/" if f"{its[0].score}/id" in arrays else ""  # the first score has none
+                oods = {row.ood: arrays[f"{prefix}ood/{row.ood}"] for row in its}
+                drawn = bootstrap_metrics(arrays[f"{prefix}id"], oods, resamples=resamples)
+                runs[*same, method][seed] = {row.ood: (row, 100 * drawn[row.ood]["auroc"]) for row in its}
     found = []
-    with np.load(path.with_name("scores.npz")) as arrays:
-        for score, rows in by_score.items():
-            prefix = f"{score}/" if f"{score}/id" in arrays else ""  # the first score has none
-            drawn = bootstrap_metrics(
-                arrays[f"{prefix}id"], {name: arrays[f"{prefix}ood/{name}"] for name in rows}, resamples=resamples
-            )
-            found.append(_Run(rows, {name: metrics["auroc"] for name, metrics in drawn.items()}))
+    for (*same, method), of_method in runs.items():
+        ciders = runs.get((*same, "cider"), {})
+        pairs = [(run, ciders[seed]) for seed, run in of_method.items() if seed in ciders]
+        if pairs and method != "cider":
+            facts = dict(zip(SAME, same, strict=True), method=method, experiment=experiment, runs=len(pairs))
+            found += [Difference(**facts, **numbers) for numbers in _between(pairs, facts["benchmark"], facts["id"])]
     return found
 
 
-def _between(facts: dict, pairs: Sequence[tuple[_Run, _Run]]) -> list[Difference]:
-    """A difference for each OOD set that all runs have, and for each mean over whole ones."""
-    if not pairs:
-        return []
-    everywhere = [name for name in pairs[0][0].rows if all(name in run.rows for pair in pairs for run in pair)]
-    sets = {name: pairs[0][0].rows[name].set for name in everywhere}
-    whole = {name for name, of in sets.items() if name == of}
+def _between(pairs: Sequence[tuple[_Run, _Run]], benchmark: str, id_name: str) -> list[dict[str, str | Decimal]]:
+    """The numbers for each OOD set that all runs have, and for each mean over whole ones."""
+    sets = [name for name in pairs[0][0] if all(name in run for pair in pairs for run in pair)]
+    whole = {name for name in sets if pairs[0][0][name][0].set == name}
     found = []
-    for ood, members in [*((name, [name]) for name in sets), *means_of(facts["benchmark"], facts["id"], whole)]:
-        points, samples = zip(*(run.difference(other, members) for run, other in pairs), strict=True)
-        drawn = np.random.default_rng(0).integers(0, len(pairs), (len(pairs), samples[0].size))
-        low, high = interval(np.take_along_axis(np.stack(samples), drawn, axis=0).mean(0))
-        numbers = dict(auroc=statistics.mean(points), low=Decimal(low), high=Decimal(high))
-        rounded = {name: round(value, 2) for name, value in numbers.items()}
-        found.append(Difference(**facts, ood=ood, set=sets.get(ood, ""), seeds=len(pairs), **rounded))
+    for ood, members in [*((name, [name]) for name in sets), *means_of(benchmark, id_name, whole)]:
+        mean = statistics.mean(run[name][0].auroc - cider[name][0].auroc for run, cider in pairs for name in members)
+        samples = np.stack(
+            [np.mean([run[name][1] - cider[name][1] for name in members], axis=0) for run, cider in pairs]
+        )
+        drawn = np.random.default_rng(0).integers(0, len(pairs), samples.shape)
+        low, high = interval(np.take_along_axis(samples, drawn, axis=0).mean(0))
+        numbers = {"auroc": mean, "low": Decimal(low), "high": Decimal(high)}
+        found.append({"ood": ood, **{name: round(value, 2) for name, value in numbers.items()}})
     return found

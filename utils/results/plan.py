@@ -24,7 +24,7 @@ from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY, file_sha256, read_json
 from utils.results import rows
 
-# What would be the same for all runs of a plan.
+# What a plan sets for each run by itself, beside the options of its steps.
 _NEVER_PASSED_ON = {"--loss", "--name", "--resume", "--trial"}
 
 
@@ -34,20 +34,19 @@ class Step:
 
     Attributes:
         label: as it is shown.
-        train: script and options; empty where another step has the training.
+        train: script and options; empty where another step has the training.    args: the same as they are read.
         checkpoint: what is there once the training is finished, here or on another machine.
         evaluation: options of eval_cider.py by name, beside those that say of what and where.
         out: folder of the evaluation.
-        args: of the training.
         experiment: names by which tables find its rows, separated by spaces.
     """
 
     label: str
     train: Sequence[str]
+    args: argparse.Namespace
     checkpoint: Path
     evaluation: Mapping[str, Any]
     out: Path
-    args: argparse.Namespace
     experiment: str = ""
 
     @property
@@ -57,11 +56,10 @@ class Step:
 
     def is_evaluated(self) -> bool:
         """Whether this checkpoint, by its hash, has been evaluated so, with all OOD sets that are there now."""
-        wanted = json.loads(json.dumps(self.evaluation, default=str))
         try:
             found = read_json(self.metrics)
-            stated = found["settings"]
-            same = all(stated.get(name) == value for name, value in wanted.items())
+            wanted = json.loads(json.dumps(self.evaluation, default=str))
+            same = all(found["settings"].get(name) == value for name, value in wanted.items())
             same &= found["checkpoint"]["sha256"] == file_sha256(self.checkpoint)
             return same and set(found.get("missing", ())) <= set(self.absent_sets())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -73,26 +71,19 @@ class Step:
 
         if self.evaluation.get("ood_sets"):
             return []
-        id_name = self.args.in_dataset
-        names = BENCHMARKS[self.evaluation["benchmark"]].sets(id_name)
-        return absent_sets(names, id_name, self.evaluation.get("ood_loc"))
+        names = BENCHMARKS[self.evaluation["benchmark"]].sets(self.args.in_dataset)
+        return absent_sets(names, self.args.in_dataset, self.evaluation.get("ood_loc"))
 
     def commands(self) -> list[list[str]]:
         """What is still to be done, as command lines."""
         train = [list(self.train)] if self.train and not self.checkpoint.is_file() else []
         device = {name: getattr(self.args, name, None) for name in ("device", "gpu")}
-        where = {"ckpt": self.checkpoint, "out": self.out, **device}
-        evaluate = ["eval_cider.py", *_options(where), "--overwrite", "--no-plots", *_options(self.evaluation)]
+        options = {"ckpt": self.checkpoint, "out": self.out, **device, **self.evaluation}
+        evaluate = ["eval_cider.py", "--overwrite", "--no-plots"]
+        for name, value in options.items():
+            if value is not None:
+                evaluate += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
         return [*train, *([] if self.is_evaluated() else [evaluate])]
-
-
-def _options(values: Mapping[str, Any]) -> list[str]:
-    given = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value is not None}
-    return [
-        text
-        for flag, value in given.items()
-        for text in (flag, *map(str, value if isinstance(value, list | tuple) else [value]))
-    ]
 
 
 def make_step(
@@ -119,10 +110,10 @@ def make_step(
     return Step(
         label=label,
         train=[f"{script}.py", *options],
+        args=of_run,
         checkpoint=folder / f"checkpoint_{of_run.epochs}.pth.tar",
         evaluation=dict(score=list(scores), benchmark="cider", ood_loc=args.ood_loc, ood_sets=args.ood_sets),
         out=folder / f"eval_{of_run.epochs}",
-        args=of_run,
         experiment=experiment,
     )
 
@@ -143,11 +134,10 @@ def run_plan(
     """What a script with a plan does: read its command line, do what is not done, show everything.
 
     Args:
-        add_options: the script's own.
+        add_options: the script's own.    show: gathers rows and prints tables.
         steps_of: of its arguments, which hold `passed_on`, the options behind `--`, and `error`, the parser's.
-        show: gathers rows and prints tables.
     Raises:
-        UserError: a command failed.
+        UserError: a command failed. The same call again goes on there.
     """
     parser = OptionParser(description=description)
     add_options(parser)
@@ -173,15 +163,18 @@ def run_plan(
         show(args, steps)
 
 
-def experiment_on(id_name: str, what: str) -> str:
-    """The name by which tables find the rows of an experiment on an ID set."""
-    return f"{id_name.lower().replace('-', '')}-{what}"
-
-
 def usual_seeds(id_name: str) -> list[int]:
     """The seed of the official script, and the next two."""
     first = cider_settings(id_name, "cider")["seed"]
     return [first, first + 1, first + 2]
+
+
+def gathered(steps: Sequence[Step], csv: Path | None) -> list[rows.Row]:
+    """The rows of all evaluations, which go into `csv` where that is given."""
+    found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]
+    if csv:
+        rows.gather(found, csv)
+    return found
 
 
 def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
@@ -189,8 +182,6 @@ def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
 
     Args:
         dry_run: print the commands, and which data is missing for them, and do nothing.
-    Raises:
-        UserError: a command failed. The same call again goes on there.
     """
     left = []
     for number, step in enumerate(steps, 1):
@@ -202,47 +193,35 @@ def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:
             if not dry_run:
                 _run(command)
         left += [step] if commands and dry_run else []
-    for line in missing_data(left):
-        print(line)
+    _print_missing(left)
     return not left
 
 
-def missing_data(steps: Sequence[Step]) -> list[str]:
-    """What is not on disk of the ID sets and the usual OOD sets of some steps, in lines."""
+def _print_missing(steps: Sequence[Step]) -> None:
+    """Say what is not on disk of the ID sets and the usual OOD sets of some steps."""
     from utils.data.id_sets import load_id
 
-    found = []
     for name, place in dict.fromkeys((step.args.in_dataset, step.args.id_loc) for step in steps):
         try:
             load_id(name, place)
         except UserError as error:
-            found.append(f"missing: {error}")
-    absent = dict.fromkeys(", ".join(step.absent_sets()) for step in steps)
-    return found + [f"missing OOD sets: {names} (python scripts/prepare_data.py --list)" for names in absent if names]
+            print(f"missing: {error}")
+    for names in dict.fromkeys(", ".join(step.absent_sets()) for step in steps):
+        if names:
+            print(f"missing OOD sets: {names} (python scripts/prepare_data.py --list)")
 
 
 def _run(command: Sequence[str]) -> None:
-    script, *options = command
-    process = subprocess.Popen([sys.executable, str(REPOSITORY / script), *options])
-    # Who ends this process means the training, too, which then saves its state.
+    process = subprocess.Popen([sys.executable, str(REPOSITORY / command[0]), *command[1:]])
+    # Who ends this process means the training, too, which then saves its state. Ctrl-C reaches it by itself.
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         status = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # Ctrl-C has reached it as well
-        raise
     finally:
+        process.wait()
         signal.signal(signal.SIGTERM, before)
     if status:
         raise UserError(
             f"status {status} of: {shlex.join(['python', *command])}\n"
             "  do         : mend what it says above, and give the same command again; what is done is not done anew"
         )
-
-
-def gathered(steps: Sequence[Step], csv: Path | None) -> list[rows.Row]:
-    """The rows of all evaluations, which go into `csv` where that is given."""
-    found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]
-    if csv:
-        rows.gather(found, csv)
-    return found

@@ -5,7 +5,6 @@ Each stands between `<!-- results: NAME -->` and `<!-- end -->`.
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from utils.errors import UserError
 from utils.evaluation.grid import Grid, as_markdown
@@ -70,43 +69,14 @@ def by_experiment(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[
     tables: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         tables.setdefault((group.facts["id"], group.facts["benchmark"]), []).append(group)
-    return [by_method(each, lines, embedding=_embedding(each)) for each in tables.values()]
+    return [by_method(each, lines, embedding=EMBEDDING) for each in tables.values()]
 
 
 def metrics_apart(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
     """AUROC with ID accuracy and geometry, and FPR95 in a table of its own: for many sets."""
     if not groups:
         return []
-    return [
-        by_method(groups, metrics=("auroc",), embedding=_embedding(groups)),
-        by_method(groups, metrics=("fpr95",)),
-    ]
-
-
-def _embedding(groups: Sequence[Group]) -> list[str]:
-    """Columns of which any group knows something."""
-    return [name for name in EMBEDDING if any(name in group.run for group in groups)]
-
-
-def _beside(
-    groups: Sequence[Group],
-    lines: Sequence[Group],
-    id_name: str,
-    benchmark: str = "cider",
-    metrics: Sequence[str] = ("fpr95", "auroc"),
-    embedding: Sequence[str] = (),
-) -> list[Grid]:
-    """Runs of ours beside the published lines of that ID set and benchmark: first those of the same method."""
-    ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
-    lines = published_lines(lines, id_name, benchmark)
-    beside_ours = [line for group in ours for line in counterparts(group, lines)]
-    shown = [*ours, *(line for line in lines if line not in beside_ours)]
-    return [by_method(shown, lines, metrics=metrics, embedding=embedding if ours else ())]
-
-
-def _of_vos(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
-    """The published means over the six sets of VOS's paper."""
-    return [by_method([line for line in lines if "mean (6)" in line.means])]
+    return [by_method(groups, metrics=("auroc",), embedding=EMBEDDING), by_method(groups, metrics=("fpr95",))]
 
 
 def published_lines(lines: Sequence[Group], id_name: str, benchmark: str = "cider") -> list[Group]:
@@ -115,16 +85,35 @@ def published_lines(lines: Sequence[Group], id_name: str, benchmark: str = "cide
     return [line for line in found if len(line.cells) + len(line.means) > 1] or found
 
 
-_ON_OPENOOD = dict(benchmark="openood", metrics=("auroc",))
-# Block -> its experiments, and what it shows of them; all but the first may have no rows yet.
+def _beside(
+    id_name: str, benchmark: str = "cider", metrics: Sequence[str] = ("fpr95", "auroc"), embedding: Sequence[str] = ()
+) -> Layout:
+    """Runs of ours beside the published lines of that ID set and benchmark: first those of the same method."""
+
+    def layout(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
+        ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
+        lines = published_lines(lines, id_name, benchmark)
+        beside_ours = [line for group in ours for line in counterparts(group, lines)]
+        shown = [*ours, *(line for line in lines if line not in beside_ours)]
+        return [by_method(shown, lines, metrics=metrics, embedding=embedding)]
+
+    return layout
+
+
+def _of_vos(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
+    """The published means over the six sets of VOS's paper."""
+    return [by_method([line for line in lines if "mean (6)" in line.means])]
+
+
+# Block -> its experiments, and what it shows of them; all but the first two may have no rows yet.
 BLOCKS: dict[str, tuple[tuple[str, ...], Layout]] = {
     "cifar10-small": (("cifar10-small",), metrics_apart),
     "cifar10-e100": ((E_100,), by_experiment),
-    "cifar10-openood": ((E_100,), partial(_beside, id_name="CIFAR-10", **_ON_OPENOOD, embedding=EMBEDDING[:1])),
-    "cifar100-openood": ((PAPER,), partial(_beside, id_name="CIFAR-100", **_ON_OPENOOD)),
-    "cifar10": ((PAPER, E_100), partial(_beside, id_name="CIFAR-10")),
-    "cifar100": ((PAPER,), partial(_beside, id_name="CIFAR-100")),
-    "imagenet100": ((PAPER,), partial(_beside, id_name="ImageNet-100", metrics=("fpr95", "auroc", "aupr_in"))),
+    "cifar10-openood": ((E_100,), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1])),
+    "cifar100-openood": ((PAPER,), _beside("CIFAR-100", "openood", ("auroc",))),
+    "cifar10": ((PAPER, E_100), _beside("CIFAR-10")),
+    "cifar100": ((PAPER,), _beside("CIFAR-100")),
+    "imagenet100": ((PAPER,), _beside("ImageNet-100", metrics=("fpr95", "auroc", "aupr_in"))),
     "vos": ((PAPER,), _of_vos),
-    "mcd": ((PAPER,), partial(_beside, id_name="CIFAR-10", benchmark="odin")),
+    "mcd": ((PAPER,), _beside("CIFAR-10", "odin")),
 }

@@ -1,4 +1,4 @@
-"""Rows of the CSV files in results/: typed, read, checked, written, merged; and those of a metrics.json."""
+"""Rows of the CSV files in results/: typed, read, written, merged; and those of a metrics.json."""
 
 import csv
 import datetime
@@ -26,8 +26,15 @@ _CHOICES = {
 }
 
 
+class Record:
+    """A row of a file: a dataclass whose fields are the columns. What is merged has `key` and `experiment`."""
+
+    def check(self, where: str) -> None:
+        """Raise a UserError, which begins with `where`, for a row that must not stand in the file."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Record):
     """One run, one OOD set, one score: a row of results/measured.csv.
 
     Metrics and ID accuracies are percentages, angles (of the L2-normalised penultimate features) degrees, all with the
@@ -38,8 +45,7 @@ class Row:
         id, benchmark, score: as the options name them.    K: neighbour of the KNN score.
         ood: OOD set as shown, which says where it is a part of a set.
         set: the set that it is, or is a part of, by its name in the tables of sets; empty for a folder of one's own.
-        id_accuracy_knn, id_accuracy_probe: by KNN and by a linear probe on features that were extracted once.
-        id_files: OTHER_FILES or empty.    unlabelled: how MCD saw unlabelled test images; empty for other methods.
+        id_files, unlabelled (how MCD saw test images): see _CHOICES.
         scores_sha256: of scores.npz, which is not in the repository.
         experiment: names by which tables find the row, separated by spaces.
     """
@@ -86,14 +92,9 @@ class Row:
         return *same, self.id_images, self.images
 
     def check(self, where: str) -> None:
-        """Raise a UserError, which begins with `where`, for a row that must not stand in the file."""
         for name in (*METRICS, "id_accuracy_knn", "id_accuracy_probe"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 100:
-                raise UserError(f"{where}: {name} is {value}, not a percentage")
-        for name in ("images", "id_images", "train_images", "epochs", "width"):
-            if getattr(self, name) < (name != "epochs"):  # a network may be evaluated as it was drawn
-                raise UserError(f"{where}: {name} is {getattr(self, name)}")
+            if not 0 <= (getattr(self, name) or 0) <= 100:
+                raise UserError(f"{where}: {name} is {getattr(self, name)}, not a percentage")
         for name, allowed in _CHOICES.items():
             if (value := getattr(self, name)) not in allowed:
                 raise UserError(f"{where}: {name} is {value}, not {', '.join(each or 'empty' for each in allowed)}")
@@ -105,15 +106,14 @@ class Row:
             )
 
 
-# A dataclass whose fields are the columns of a file, with `check(where)`; to be merged it has `key` and `experiment`.
-T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 _NUMBERS = {
     int: (re.compile(r"-?\d{1,18}"), "a whole number"),
     Decimal: (re.compile(r"-?\d{1,18}(\.\d{1,18})?"), "a number"),
 }
 
 
-def read(path: Path = MEASURED, kind: type[T] = Row) -> list[T]:
+def read(path: Path = MEASURED, kind: type[R] = Row) -> list[R]:
     """All rows of a CSV; none where there is no file.
 
     Raises:
@@ -128,15 +128,8 @@ def read(path: Path = MEASURED, kind: type[T] = Row) -> list[T]:
             found, lines = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} can not be read: {one_line(error)}") from error
-    columns = [column.name for column in fields(kind)]
-    if found != columns:
-        others = {
-            "unknown": [name for name in found if name not in columns],
-            "missing": [name for name in columns if name not in found],
-        }
-        faults = [f"{what}: {', '.join(names)[:100]}" for what, names in others.items() if names]
-        reason = "; ".join(faults) or "the order differs" if found else "it is empty"
-        raise UserError(f"{path} has other columns than expected; {reason}")
+    if odd := {column.name for column in fields(kind)} ^ set(found):
+        raise UserError(f"{path} has other columns than expected; unknown or missing: {', '.join(sorted(odd))[:100]}")
     rows = []
     for number, line in enumerate(lines, start=2):
         where = f"{path}, row {number}"
@@ -147,7 +140,7 @@ def read(path: Path = MEASURED, kind: type[T] = Row) -> list[T]:
     return rows
 
 
-def typed(kind: type[T], cells: Mapping[str, str], where: str) -> T:
+def typed(kind: type[R], cells: Mapping[str, str], where: str) -> R:
     """A row from the text of its fields; what is empty has its default.
 
     Raises:
@@ -167,21 +160,15 @@ def typed(kind: type[T], cells: Mapping[str, str], where: str) -> T:
     return kind(**values)
 
 
-def write(rows: Sequence[T], path: Path = MEASURED) -> None:
-    """Write a CSV of one kind of rows, all of it or nothing.
-
-    Raises:
-        UserError: a row that `check` refuses.
-    """
-    for row in rows:
-        row.check(f"{path.name}, to be written")
+def write(rows: Sequence[R], path: Path = MEASURED) -> None:
+    """Write a CSV of one kind of rows, all of it or nothing."""
     with atomic_write(path, "w") as stream:
         writer = csv.DictWriter(stream, [column.name for column in fields(rows[0])], lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(asdict, rows))
 
 
-def merge(old: Iterable[T], new: Iterable[T]) -> list[T]:
+def merge(old: Iterable[R], new: Iterable[R]) -> list[R]:
     """`old` and then `new`, where a new row takes the place of the same one and keeps the experiments it was in."""
     rows = {row.key: row for row in old}
     for row in new:
@@ -190,7 +177,7 @@ def merge(old: Iterable[T], new: Iterable[T]) -> list[T]:
     return list(rows.values())
 
 
-def gather(new: Sequence[T], path: Path = MEASURED) -> None:
+def gather(new: Sequence[R], path: Path = MEASURED) -> None:
     """Put rows into a CSV beside those that are there."""
     everything = merge(read(path, type(new[0])), new)
     write(everything, path)
@@ -207,18 +194,20 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
     """
     try:
         found = read_json(path)
-        common = dict.fromkeys((column.name for column in fields(Row)), "") | _common(found)
-        common["date"] = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
-        common["experiment"] = experiment
-        scores = path.with_name("scores.npz")
-        if scores.is_file():
-            common["scores_sha256"] = file_sha256(scores)
         cells = [
-            common
-            | {"score": name, "K": _text(score["k"])}
-            | {"ood": shown, "set": _text(row["set"]), "images": _text(row["images"])}
-            | {metric: _percent(row[metric]) for metric in METRICS}
-            | {"separability": _text(found["separability_degrees"].get(shown), 1)}
+            {
+                **dict.fromkeys((column.name for column in fields(Row)), ""),
+                **_common(found),
+                "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
+                "experiment": experiment,
+                "score": name,
+                "K": _text(score["k"]),
+                "ood": shown,
+                "set": _text(row["set"]),
+                "images": _text(row["images"]),
+                **{metric: f"{100 * row[metric]:.2f}" for metric in METRICS},
+                "separability": _text(found["separability_degrees"].get(shown), 1),
+            }
             for name, score in found["scores"].items()
             for shown, row in score["ood"].items()
         ]
@@ -227,7 +216,9 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
             f"{path} is not a metrics.json of eval_cider.py ({one_line(repr(error))})\n"
             "  do         : evaluate again, where an earlier version wrote it"
         ) from error
-    rows = [typed(Row, each, str(path)) for each in cells]
+    scores = path.with_name("scores.npz")
+    sha256 = file_sha256(scores) if scores.is_file() else ""
+    rows = [typed(Row, each | {"scores_sha256": sha256}, str(path)) for each in cells]
     for row in rows:
         row.check(str(path))
     return rows
@@ -246,8 +237,8 @@ def _common(found: Mapping[str, Any]) -> dict[str, str]:
         "seed": _text(trained.get("seed")),
         "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),
         "positive": found["positive"],
-        "id_accuracy_knn": _percent(accuracy["knn"]),
-        "id_accuracy_probe": _percent(accuracy["linear_probe"]) if "linear_probe" in accuracy else "",
+        "id_accuracy_knn": f"{100 * accuracy['knn']:.2f}",
+        "id_accuracy_probe": f"{100 * accuracy['linear_probe']:.2f}" if "linear_probe" in accuracy else "",
         "dispersion": _text(geometry.get("dispersion"), 1),
         "compactness": _text(geometry.get("compactness"), 1),
         "id_images": _text(found["id_images"]),
@@ -286,10 +277,6 @@ def _setting(value: Any) -> str:
     # Of a path the name alone, which is not that of one machine; of a hash the beginning.
     text = re.sub(r"[^=]*/", "", str(value))
     return re.sub(r"\s+", "-", text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
 
 
 def _text(value: Any, digits: int | None = None) -> str:

@@ -5,7 +5,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 
 import pytest
 import torch
@@ -36,20 +35,6 @@ def test_handlers_are_put_back_after_an_error():
     with pytest.raises(ZeroDivisionError), Interrupts():
         1 / 0  # noqa: B018
     assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_outside_of_the_main_thread_nothing_is_touched():
-    before = signal.getsignal(signal.SIGTERM)
-    found = []
-
-    def inside():
-        with Interrupts() as interrupts:
-            found.append((interrupts.received, signal.getsignal(signal.SIGTERM)))
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    thread.join()
-    assert found == [(None, before)]
 
 
 def test_the_command_works_from_any_folder_and_goes_on(tmp_path, monkeypatch):

@@ -46,25 +46,15 @@ class MixMonitor(Monitor):
 
     Args:
         model: that is trained.    mix: its unlabelled images.
-        mean, std: of the channels, as fractions of 1.    workers: that decode image files.
+        reading: mean and std of the channels, as fractions of 1; workers that decode image files.
         hidden: entries of the checkpoint's arguments that are left out.
     Attributes:
         best: None in the inductive mode, which takes the last epoch and looks at no OOD label.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        mix: Mix,
-        *,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        workers: int = 0,
-        hidden: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, model: nn.Module, mix: Mix, *, hidden: tuple[str, ...] = (), **reading: Any) -> None:
         super().__init__()
-        self._model, self._mix, self._hidden = model, mix, hidden
-        self._reading = {"mean": mean, "std": std, "workers": workers}
+        self._model, self._mix, self._hidden, self._reading = model, mix, hidden, reading
         self.best = BestWeights(model) if mix.split.mode == "transductive" else None
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
@@ -76,16 +66,13 @@ class MixMonitor(Monitor):
         if self.best is None:
             return {}
         device = next(self._model.parameters()).device
-        scores = []
-        for images in (self._mix.choice_id, self._mix.choice_ood):
-            found = extract(self._model, images, device=device, **self._reading).outputs
-            scores.append(discrepancy_score(found["logits"], found["logits2"]))
+        sides = (self._mix.choice_id, self._mix.choice_ood)
+        found = [extract(self._model, images, device=device, **self._reading).outputs for images in sides]
         try:
-            auroc = ood_metrics(*scores)["auroc"]
+            auroc = ood_metrics(*(discrepancy_score(each["logits"], each["logits2"]) for each in found))["auroc"]
         except ValueError as error:
-            raise UserError(
-                f"no epoch can be chosen: {error}\n  begin anew : with a smaller --learning_rate"
-            ) from error
+            advice = "\n  begin anew : with a smaller --learning_rate"
+            raise UserError(f"no epoch can be chosen: {error}{advice}") from error
         self.best.offer(self._model, auroc, epoch)
         return {"choice/auroc": auroc}
 

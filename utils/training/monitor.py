@@ -1,12 +1,12 @@
 """What a training watches beside its losses: the projection head of CIDER, the covariance of VOS."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from utils.errors import warn
 from utils.evaluation.collapse import ways_out
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 
@@ -36,7 +36,7 @@ class Monitor:
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            print(f"warning: {message}", file=sys.stderr)
+            warn(message)
 
 
 class HeadMonitor(Monitor):
@@ -45,8 +45,7 @@ class HeadMonitor(Monitor):
     Warns of two known ways to fail: a head that maps everything to one point, and classes that share a prototype.
 
     Args:
-        prototypes: of the C >= 2 classes; None for a loss without any.
-        class_names: of these classes, for the warning.
+        prototypes: of the C >= 2 classes of `class_names`; None for a loss without any.
         warmup_epochs: classes still lie close together in these, so the warning of pairs waits for their end.
         trained_with: the arguments of the run; what they have already is not advised.
     """
@@ -59,9 +58,7 @@ class HeadMonitor(Monitor):
         trained_with: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        self._prototypes = prototypes
-        self._class_names = class_names
-        self._warmup_epochs = warmup_epochs
+        self._prototypes, self._class_names, self._warmup_epochs = prototypes, class_names, warmup_epochs
         self._advice = f"Try {', or '.join(ways_out(trained_with or {}))}."
 
     def describe(self, means: dict[str, float], epoch: float) -> dict[str, float]:
@@ -80,16 +77,12 @@ class HeadMonitor(Monitor):
         return line
 
     def _prototype_geometry(self, epoch: float) -> dict[str, float]:
-        with torch.no_grad():
-            prototypes = self._prototypes.unit().double()
-            first, second = torch.triu_indices(len(prototypes), len(prototypes), 1, device=prototypes.device)
-            cosines = (prototypes @ prototypes.T)[first, second]
-            highest = cosines.topk(min(NAMED_PAIRS, len(cosines)))
-            pairs = [(first[place].item(), second[place].item()) for place in highest.indices]
-        values = highest.values.tolist()
+        unit, names = self._prototypes.unit().double().cpu(), self._class_names
+        cosines = (unit @ unit.T)[tuple(pairs := torch.triu_indices(len(unit), len(unit), 1))]
+        closest = cosines.topk(min(NAMED_PAIRS, len(cosines)))
         shared = [
-            f"{self._class_names[a]} and {self._class_names[b]} (cosine {value:.3f})"
-            for (a, b), value in zip(pairs, values, strict=True)
+            f"{names[a]} and {names[b]} (cosine {value:.3f})"
+            for (a, b), value in zip(pairs.T[closest.indices].tolist(), closest.values.tolist(), strict=True)
             if value > SHARED
         ]
         if shared and epoch > self._warmup_epochs:
@@ -98,7 +91,7 @@ class HeadMonitor(Monitor):
                 f"classes share one prototype: {', '.join(shared)}. Such pairs tend to stay together and cost AUROC. "
                 + self._advice,
             )
-        return {"head/dispersion": _degrees(cosines.mean().item()), "head/closest-pair": values[0]}
+        return {"head/dispersion": _degrees(cosines.mean().item()), "head/closest-pair": closest.values[0].item()}
 
 
 class JitterMonitor(Monitor):

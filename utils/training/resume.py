@@ -1,6 +1,5 @@
 """Which saved state a run goes on from, whether that state is of the same run, and how it is put back."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 
 from utils import checkpoint
-from utils.errors import UserError, one_line
+from utils.errors import UserError, one_line, warn
 from utils.training.meter import LossMeter
 from utils.training.random_state import set_random_state
 from utils.training.run_folder import RunFolder
@@ -66,22 +65,7 @@ def _load(path: Path) -> dict[str, Any]:
     state = checkpoint.load(path, checksum_required=True)
     if not STATE_ENTRIES - {"method"} <= state.keys():
         raise UserError(f"{path} is not a state to go on from; --resume takes the last.pt of a run folder")
-    try:
-        _check_values(state)
-    except ValueError as error:
-        raise UserError(f"{path} is not a state to go on from: {one_line(error)}") from error
     return state
-
-
-def _check_values(state: Mapping[str, Any]) -> None:
-    """Raise a ValueError where entries that are read before the state is restored are not what a training saves."""
-    for name in ("epoch", "batch"):
-        if not isinstance(state[name], int) or state[name] < 0:
-            raise ValueError(f"its {name} is not a number of steps")
-    checkpoint.check_plain(state["args"])
-    logs = state["logs"]
-    if not isinstance(logs, dict) or not all(isinstance(text, str) for text in logs.values()):
-        raise ValueError("its logs are no texts")
 
 
 def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
@@ -96,7 +80,7 @@ def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
             damaged.append(str(error))
             continue
         if damaged:
-            print(f"warning: {damaged[0]}; going on from {path}", file=sys.stderr)
+            warn(f"{damaged[0]}; going on from {path}")
             # Set aside, or the next save would put it in the place of the good one.
             folder.last.replace(folder.last.with_name("last.pt.damaged"))
         return state
@@ -122,34 +106,14 @@ def restore(
     """
     try:
         for name, module in modules.items():
-            _load_module(module, state["modules"][name])
-        _load_optimizer(optimizer, state["optimizer"])
+            module.load_state_dict(state["modules"][name])
+        optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:
             scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"], device)
         meter.load_state_dict(state["meter"])
-        return int(state["epoch"]), int(state["batch"])
-    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
+        return state["epoch"], state["batch"]
+    except (KeyError, ValueError, RuntimeError) as error:  # of load_state_dict
         raise UserError(
             f"the saved state does not fit this run: {one_line(error)}\n  begin anew : --resume none"
         ) from error
-
-
-def _load_module(module: nn.Module, state: Mapping[str, Any]) -> None:
-    """`load_state_dict`, which takes tensors of any kind for each other, and a ValueError where one is of another."""
-    for name, own in module.state_dict().items():
-        if name in state and (state[name].dtype, state[name].layout) != (own.dtype, own.layout):
-            raise ValueError(f"{name} is {state[name].layout} of {state[name].dtype}")
-    module.load_state_dict(state)
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """`load_state_dict`, which takes anything for a number or a tensor, and a ValueError where one is none."""
-    optimizer.load_state_dict(state)
-    for name, own in optimizer.defaults.items():
-        if isinstance(own, float) and not all(isinstance(group[name], int | float) for group in optimizer.param_groups):
-            raise ValueError(f"the {name} of its optimizer is not a number")
-    for parameter, entries in optimizer.state.items():
-        for name, value in entries.items():
-            if value is not None and getattr(value, "shape", None) != parameter.shape:
-                raise ValueError(f"the {name} of its optimizer is not a tensor like its weights")

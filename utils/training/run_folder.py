@@ -3,9 +3,9 @@
 import csv
 import errno
 import fcntl
-import io
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -74,10 +74,9 @@ class RunFolder:
             step: steps done so far; later points of an interrupted run vanish from TensorBoard.
         """
         with self._disk_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            outdated = [*self.path.glob(".*.tmp"), *([self.last, self.previous] if logs is None else [])]
-            for file in outdated:
-                file.unlink(missing_ok=True)
+            if logs is None:
+                self.last.unlink(missing_ok=True)
+                self.previous.unlink(missing_ok=True)
             with atomic_write(self.path / "args.yaml", "w") as stream:
                 # JSON values are YAML values, so no YAML library is needed.
                 stream.writelines(f"{key}: {json.dumps(value, default=str)}\n" for key, value in sorted(args.items()))
@@ -107,16 +106,13 @@ class RunFolder:
     def _add_summary_row(self, line: Mapping[str, Any]) -> None:
         """Append a row; columns that come up later than the first row are in the log only."""
         row = {name: value for name, value in line.items() if name not in ("batch", *TIME_FIELDS)}
-        columns = list(row)
-        with open(self._summary, encoding="utf-8", newline="") as stream:
-            columns = next(csv.reader(stream), columns)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, extrasaction="ignore", restval="")
-        if self._summary.stat().st_size == 0:
-            writer.writeheader()
-        writer.writerow(row)
-        with open(self._summary, "a", encoding="utf-8", newline="") as stream:
-            stream.write(text.getvalue())
+        with open(self._summary, "a+", encoding="utf-8", newline="") as stream:
+            stream.seek(0)
+            columns = next(csv.reader(stream), None)
+            writer = csv.DictWriter(stream, columns or list(row), extrasaction="ignore", restval="")
+            if columns is None:
+                writer.writeheader()
+            writer.writerow(row)
 
     def close(self) -> None:
         """Flush and close TensorBoard, and give the folder free."""
@@ -137,24 +133,21 @@ class RunFolder:
 
 def console_line(line: Mapping[str, Any], epochs: int, batches: int) -> str:
     """The fixed-width line of the console: epoch, batch, losses, learning rate, images/s, time left, memory."""
-    width = len(str(epochs))
-    losses = "  ".join(
-        f"{name.removeprefix('loss/')} {value:8.4f}" for name, value in line.items() if name.startswith("loss")
-    )
-    minutes, seconds = divmod(int(line["eta_seconds"] or 0), 60)
     speed = "compiling"
     if line["images_per_second"] is not None:
+        minutes, seconds = divmod(int(line["eta_seconds"] or 0), 60)
         speed = f"{line['images_per_second']:7,.0f} img/s  left {minutes // 60:3d}:{minutes % 60:02d}:{seconds:02d}"
-    memory = "" if line["memory_gb"] is None else f"  {line['memory_gb']:5.1f} GB"
-    extra = "".join(
-        f"  {name.removeprefix('id/').replace('_', ' ').replace('/', ' ')} {100 * value:.2f} %"
-        for name, value in line.items()
-        if name.startswith(("id/", "choice/")) and value is not None
-    )
-    return (
-        f"epoch {line['epoch']:{width}d}/{epochs}  batch {line['batch']:{len(str(batches))}d}/{batches}  {losses}  "
-        f"lr {line['lr']:9.2e}  {speed}{memory}{extra}"
-    )
+    figures = {name: value for name, value in line.items() if name.startswith(("id/", "choice/")) and value is not None}
+    parts = [
+        f"epoch {line['epoch']:{len(str(epochs))}d}/{epochs}",
+        f"batch {line['batch']:{len(str(batches))}d}/{batches}",
+        *(f"{name.removeprefix('loss/')} {line[name]:8.4f}" for name in line if name.startswith("loss")),
+        f"lr {line['lr']:9.2e}",
+        speed,
+        *([] if line["memory_gb"] is None else [f"{line['memory_gb']:5.1f} GB"]),
+        *(f"{' '.join(re.split('[_/]', name.removeprefix('id/')))} {100 * figures[name]:.2f} %" for name in figures),
+    ]
+    return "  ".join(parts)
 
 
 def environment() -> dict[str, Any]:

@@ -4,7 +4,9 @@ import resource
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from utils.errors import UserError
 from utils.training.board import Board
@@ -24,6 +26,33 @@ def test_tensorboard_reads_the_curves_and_forgets_what_an_interrupted_run_left(t
     found = EventAccumulator(str(tmp_path / "tb")).Reload()
     assert [(event.step, event.value) for event in found.Scalars("loss")] == [(1, 0.5), (2, 1.0), (3, 9.0)]
     assert [event.step for event in found.Scalars("lr")] == [1, 2]
+
+
+def test_tensorboard_reads_pictures_histograms_and_settings(tmp_path: Path) -> None:
+    board = Board(tmp_path / "tb", purge_step=1)
+    board.add({"views": torch.rand(16, 3, 32, 32), "cosines": torch.linspace(-1, 1, 101)}, 1)
+    board.close()
+    found = EventAccumulator(str(tmp_path / "tb")).Reload()
+    (picture,), (histogram,) = found.Images("views"), found.Histograms("cosines")
+    assert (picture.width, picture.height) == (8 * 32, 2 * 32)
+    assert (histogram.histogram_value.min, histogram.histogram_value.max, histogram.histogram_value.num) == (-1, 1, 101)
+
+
+def test_the_last_line_of_a_run_closes_its_settings(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start({"loss": "cider", "w": 2.0, "cosine": True, "lr_decay_epochs": [3, 5], "k": None}, None, 0)
+    for epoch in (1, 2):
+        line = LINE | {"epoch": epoch, "step": epoch, "loss": 3.0 - epoch}
+        folder.record(line, epochs=2, batches=1, end_of_epoch=True)
+    folder.close()
+    found = EventAccumulator(str(tmp_path / "run" / "tb")).Reload()
+    assert "eta_seconds" not in found.Tags()["scalars"] and found.Scalars("loss")[-1].value == 1.0
+    started = HParamsPluginData.FromString(found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    settings = started.session_start_info.hparams
+    assert settings.keys() == {"loss", "w", "cosine", "lr_decay_epochs"}
+    assert (settings["w"].number_value, settings["lr_decay_epochs"].string_value) == (2.0, "[3, 5]")
+    declared = HParamsPluginData.FromString(found.SummaryMetadata("_hparams_/experiment").plugin_data.content)
+    assert {metric.name.tag for metric in declared.experiment.metric_infos} == {"loss", "lr"}
 
 
 def test_a_full_disk_is_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

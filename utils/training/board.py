@@ -3,24 +3,29 @@
 TensorBoard's own writer has a thread for it, which meets a full disk alone and prints a traceback of its own.
 """
 
+import json
 import os
 import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+from torch.utils.tensorboard import summary
 
 VERSION = "brain.Event:2"  # of the format
+BINS = 60
 
 
 class Board:
-    """Curves of one run, in a new file in `folder`. Every method raises OSError where the disk does not take it.
+    """Curves and pictures of one run, in a new file in `folder`. Every method raises OSError where the disk is full.
 
     Args:
-        purge_step: points from this step on, which an interrupted run has left, vanish from the curves.
+        purge_step: what is from this step on, left by an interrupted run, vanishes.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
@@ -31,10 +36,23 @@ class Board:
         self._write(file_version=VERSION)
         self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
 
-    def add(self, values: Mapping[str, float], step: int) -> None:
-        """One point of every curve."""
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(step=step, summary=Summary(value=points))
+    def add(self, values: Mapping[str, float | Tensor], step: int) -> None:
+        """A point of a curve for a number, a row of pictures for images (N, 3, H, W) on 0..1, else a histogram."""
+        for name, value in values.items():
+            if not isinstance(value, Tensor):
+                content = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+            elif value.dim() == 4:
+                content = summary.image(name, value, dataformats="NCHW")
+            else:
+                content = summary.histogram(name, value.numpy(), BINS)
+            self._write(step=step, summary=content)
+
+    def add_settings(self, settings: Mapping[str, Any], figures: Mapping[str, float], step: int) -> None:
+        """What the page HParams compares runs by: the settings of this one, and the curves that end in `figures`."""
+        plain = {name: value for name, value in settings.items() if isinstance(value, bool | int | float | str)}
+        lists = {name: json.dumps(value) for name, value in settings.items() if isinstance(value, list | tuple)}
+        for content in summary.hparams(plain | lists, dict(figures)):
+            self._write(step=step, summary=content)
 
     def close(self) -> None:
         """Close the file."""

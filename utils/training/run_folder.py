@@ -40,6 +40,7 @@ class RunFolder:
         self._summary = path / "summary.csv"
         self._lock: IO | None = None
         self._board: Board | None = None
+        self._args: Mapping[str, Any] = {}
 
     def checkpoint(self, epoch: int) -> Path:
         """Path of the official-format checkpoint of `epoch`."""
@@ -73,6 +74,7 @@ class RunFolder:
                 state of an older one.
             step: steps done so far; later points of an interrupted run vanish from TensorBoard.
         """
+        self._args = args
         with self._disk_errors():
             if logs is None:
                 self.last.unlink(missing_ok=True)
@@ -98,8 +100,12 @@ class RunFolder:
                 stream.write(json.dumps(line) + "\n")
             if end_of_epoch:
                 self._add_summary_row(line)
-            curves = {name: value for name, value in line.items() if value is not None}
-            self._board.add({name: curves[name] for name in curves.keys() - {"epoch", "batch", "step"}}, line["step"])
+            apart = {"epoch", "batch", "step", "eta_seconds"}
+            curves = {name: value for name, value in line.items() if name not in apart and value is not None}
+            self._board.add(curves, line["step"])
+            if end_of_epoch and line["epoch"] == epochs:
+                figures = {name: value for name, value in curves.items() if name not in TIME_FIELDS}
+                self._board.add_settings(self._args, figures, line["step"])
         tqdm.write(console_line(line, epochs, batches), file=sys.stdout)
         sys.stdout.flush()
 

@@ -21,12 +21,10 @@ class Model:
     Attributes:
         place: folder of this repository, or the address of one, that has the files.
         files: name -> SHA-256: first the checkpoint, then what lies beside it.
-        limits: what whoever uses it should know, a sentence each, for its card.
     """
 
     place: str
     files: Mapping[str, str]
-    limits: tuple[str, ...] = ()
 
 
 MODELS: dict[str, Model] = {
@@ -36,7 +34,6 @@ MODELS: dict[str, Model] = {
             "checkpoint_100.pth.tar": "00d69e78b351b7b4e95e9d69c9ad18e9bcdd454852712b1090a8c08e9c0d34fd",
             "checkpoint_100.reference.small.npz": "f73d8947b7fee714612cdee1abc752c3550db0c91d4e8c27d70b975ffc616262",
         },
-        limits=(),
     ),
 }
 

@@ -11,12 +11,20 @@ from utils.evaluation.grid import Grid, as_markdown
 from utils.files import REPOSITORY, atomic_write
 from utils.results import published
 from utils.results.aggregate import Group, aggregate
+from utils.results.card import card
 from utils.results.differences import DIFFERENCES, Difference
 from utils.results.differences import tables as difference_tables
 from utils.results.rows import Row, read
 from utils.results.tables import by_method, counterparts
+from utils.zoo import MODELS
 
-PAGES = tuple(REPOSITORY / page for page in ("README.md", "docs/results.md", "docs/methods.md", "results/README.md"))
+PAGES = tuple(
+    REPOSITORY / page
+    for page in (
+        *("README.md", "docs/results.md", "docs/methods.md", "results/README.md"),
+        *(f"{model.place}/card.md" for model in MODELS.values() if "://" not in model.place),
+    )
+)
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What a block shows of the groups of its experiment, and of all published lines.
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
@@ -53,8 +61,11 @@ def fill(text: str, rows: Sequence[Row], lines: Sequence[Group], differences: Se
 def block(name: str, rows: Sequence[Row], lines: Sequence[Group], differences: Sequence[Difference] = ()) -> str:
     """Markdown of one block: the layout of that name, or else the experiment of that name, a line for each group.
 
+    `card:NAME` is the card of a model.
     Below stand the differences of the experiment, where there are any.
     """
+    if name.startswith("card:"):
+        return card(name.removeprefix("card:"), rows)
     experiments, layout = BLOCKS.get(name, ((name,), by_experiment))
     groups = aggregate(row for row in rows if not set(experiments).isdisjoint(row.experiment.split()))
     grids = layout(groups, lines)

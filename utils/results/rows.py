@@ -89,7 +89,7 @@ class Row(Record):
     def key(self) -> tuple[Any, ...]:
         """What makes a row another one; a row with the same of these replaces the older one."""
         same = (self.checkpoint_sha256, self.benchmark, self.ood, self.score, self.K, self.positive)
-        return *same, self.id_images, self.images
+        return *same, self.id_images, self.train_images, self.images
 
     def check(self, where: str) -> None:
         for name in (*METRICS, "id_accuracy_knn", "id_accuracy_probe"):

@@ -155,21 +155,6 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
     assert found.prototypes is None
 
 
-def nested(depth):
-    tree = {}
-    for _ in range(depth):
-        tree = {"a": tree}
-    return tree
-
-
-def doubled(times):
-    """A dict of a few bytes that would print as 2^times zeros."""
-    tree = [0]
-    for _ in range(times):
-        tree = [tree, tree]
-    return {"a": tree}
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -187,7 +172,6 @@ def doubled(times):
         {"model_config": {"command": "x"}},
         {"model_config": {3: 4}},
         {"model_config": "text"},
-        {"dis_state_dict": {"prototypes": torch.zeros(4, 4)}},
         {"dis_state_dict": [1]},
         {"dis_state_dict": {"prototypes": "text"}},
         {"epoch": "seven"},
@@ -195,23 +179,8 @@ def doubled(times):
         {"args": 5},
         {"class_names": 7},
         {"class_names": ["a", "b"]},
-        {"class_names": [1, 2, 3]},
         {"epoch": float("inf")},
         {"epoch": float("nan")},
-        {"state_dict": {"fc.weight": torch.zeros(3, 4).to_sparse()}},
-        {"args": {"seed": "four"}},
-        {"args": {"temp": [0.1]}},
-        {"args": {"input": [32]}},
-        {"args": {"input": {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [1.0, 0.0, 1.0]}}},
-        {"args": {"input": {"size": 32, "mean": [0.5, 0.5, float("nan")], "std": [1.0, 1.0, 1.0]}}},
-        {"args": {"ood": ["SVHN", 5]}},
-        {"args": {"ood": "SVHN"}},
-        {"args": {"x": torch.zeros(2)}},
-        {"args": nested(200)},
-        {"args": doubled(40)},
-        {"unlabelled": "all"},
-        {"unlabelled": {"mode": "other", "ood": [], "choice": "none"}},
-        {"unlabelled": {"mode": "inductive", "ood": [7], "choice": "none"}},
     ],
 )
 def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, change):
@@ -220,16 +189,13 @@ def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, chan
         load_checkpoint(tmp_path / "x.pt")
 
 
-@pytest.mark.parametrize("kind", ["complex", "sparse", "whole numbers", "text", "meta", "larger than its file"])
+@pytest.mark.parametrize("kind", ["complex", "whole numbers", "text"])
 def test_weights_of_another_kind_are_one_clear_message(tmp_path, exported, kind):
     weight = exported["state_dict"]["head.0.weight"]
     exported["state_dict"]["head.0.weight"] = {
         "complex": weight.to(torch.complex64),
-        "sparse": weight.to_sparse(),
         "whole numbers": weight.long(),
         "text": "0.5",
-        "meta": weight.to("meta"),
-        "larger than its file": weight[:1, :1].clone().expand_as(weight),
     }[kind]
     save(exported, tmp_path / "x.pt")
     with pytest.raises(UserError, match=r"x.pt does not hold .*\n  reason     : head\.0\.weight"):

@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import io
 import json
-import math
 import pickle
 import re
 import warnings
@@ -187,36 +186,33 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
     """What the file at `path` holds. Raises nearly anything where that is not what a checkpoint holds."""
     network, method, config = content.get("network"), content.get("method"), content.get("model_config")
-    if network:
-        args = _plain_args(content.get("args", {}))
-    else:
-        found = recognise(weights, _options(content))
+    args = dict(content.get("args") or {}) if network else {}
+    if not network:
+        options = content.get("opt")
+        found = recognise(weights, vars(options) if isinstance(options, argparse.Namespace) else {})
         network, method, weights, config = found.network, found.method, found.weights, None
-        args = {}
         if found.normalisation:
-            mean, std = found.normalisation
-            args = _plain_args({"input": {"size": 32, "mean": list(mean), "std": list(std)}})
+            mean, std = map(list, found.normalisation)
+            args = {"input": {"size": 32, "mean": mean, "std": std}}
     model = _network(network, weights, config)
     epoch = int(content.get("epoch") or 0)
     if network == "VOSNet" and epoch <= args.get("start_epoch", -1):
         model.forget_uncertainty()
+    class_names = tuple(content.get("class_names", ()))
+    prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
+    if len(class_names) not in (0, model.config["num_classes"]):
+        raise ValueError(f"{len(class_names)} class names for a network of {model.config['num_classes']} classes")
     return Checkpoint(
         model=model,
         method=find_method(network, method),
         epoch=epoch,
-        prototypes=_prototypes(content, model.config),
+        prototypes=None if prototypes is None else prototypes.float(),
         path=path,
         sha256=file_sha256(path),
         args=args,
-        class_names=_class_names(content.get("class_names", ()), model.config["num_classes"]),
-        unlabelled=_unlabelled(content.get("unlabelled")),
+        class_names=class_names,
+        unlabelled=content.get("unlabelled"),
     )
-
-
-def _options(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a training by other code, where its file has them."""
-    options = content.get("opt")
-    return vars(options) if isinstance(options, argparse.Namespace) else {}
 
 
 def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> nn.Module:
@@ -224,7 +220,10 @@ def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any]
     if name not in NETWORKS:
         raise ValueError(f"it says that it is a {name}; known are {', '.join(NETWORKS)}")
     for entry, value in weights.items():
-        _check_tensor(entry, value)
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{entry} is a {type(value).__name__}, not a tensor")
+        if not value.is_floating_point() and not entry.endswith("num_batches_tracked"):
+            raise ValueError(f"{entry} is a tensor of {value.dtype}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
         config = {**(config or config_from_state_dict(name, weights)), "pretrained": False}
@@ -233,94 +232,3 @@ def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any]
             model = NETWORKS[name](**config)
     model.load_state_dict(weights, assign=True)
     return model.float().eval()
-
-
-def _check_tensor(name: str, value: Any) -> None:
-    """Raise a ValueError unless `value` is a dense tensor of real numbers that are all in the file."""
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
-    is_number = value.is_floating_point() or (value.dtype == torch.int64 and name.endswith("num_batches_tracked"))
-    if value.layout != torch.strided or value.device.type != "cpu" or value.is_nested or not is_number:
-        raise ValueError(f"{name} is not a dense tensor of real numbers, but {value.layout} of {value.dtype}")
-    if value.nbytes > value.untyped_storage().nbytes():
-        raise ValueError(f"{name} has more numbers than the file holds")
-
-
-def _prototypes(content: Mapping[str, Any], config: Mapping[str, Any]) -> Tensor | None:
-    prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
-    if prototypes is None:
-        return None
-    _check_tensor("prototypes", prototypes)
-    expected = (config["num_classes"], config["feat_dim"])
-    if tuple(prototypes.shape) != expected:
-        raise ValueError(f"prototypes of shape {tuple(prototypes.shape)}, where the network has {expected}")
-    return prototypes.float()
-
-
-def _class_names(names: Any, classes: int) -> tuple[str, ...]:
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ValueError("its class names are no list of texts")
-    if names and len(names) != classes:
-        raise ValueError(f"{len(names)} class names for a network of {classes} classes")
-    return tuple(names)
-
-
-# Arguments of a training that others read, and the types that they count on; each may also be missing or None.
-_ARGUMENT_TYPES = {
-    **dict.fromkeys(("in_dataset", "id_loc", "command"), str),
-    **dict.fromkeys(("seed", "image_size", "limit_train", "start_epoch", "pretrain_epochs", "epochs"), int),
-    "temp": int | float,
-    "ood": list,
-    "input": dict,
-}
-
-
-def _plain_args(args: Any) -> dict[str, Any]:
-    """The arguments, once they are what other code may count on."""
-    check_plain(args)
-    for name, kind in _ARGUMENT_TYPES.items():
-        if not isinstance(args.get(name), kind | None):
-            raise ValueError(f"its argument {name} is a {type(args[name]).__name__}")
-    if args.get("input"):
-        size, mean, std = (args["input"][name] for name in ("size", "mean", "std"))
-        if not (isinstance(size, int) and size > 0 and _three_numbers(mean) and _three_numbers(std) and min(std) > 0):
-            raise ValueError("the images it was trained on have no usable size, mean and standard deviation")
-    if not all(isinstance(name, str) for name in args.get("ood") or ()):
-        raise ValueError("its OOD sets are no list of texts")
-    return args
-
-
-def _three_numbers(values: Any) -> bool:
-    numbers = isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
-    return numbers and len(values) == 3 and all(map(math.isfinite, values))
-
-
-def _unlabelled(said: Any) -> dict[str, Any] | None:
-    """What a file says about the unlabelled images of its training, whose lists are checked where they are used."""
-    if said is None:
-        return None
-    check_plain(said)
-    known = said["mode"] in ("transductive", "inductive") and isinstance(said["choice"], str)
-    if not known or not all(isinstance(name, str) for name in said["ood"]):
-        raise ValueError("what it says about unlabelled images is not usable")
-    return said
-
-
-def check_plain(tree: Any, most: int = 1_000_000, deepest: int = 10) -> None:
-    """Raise a ValueError unless `tree` is a dict of lists, dicts, texts and numbers, and of a size to be written again.
-
-    A file of a few bytes can hold lists that stand in each other so often, or so deep, that no program can walk them.
-    """
-    if not isinstance(tree, dict):
-        raise ValueError(f"a {type(tree).__name__} in place of named values")
-    waiting, count = [(tree, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        count += 1
-        if isinstance(value, dict | list | tuple):
-            parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-            waiting.extend((part, depth + 1) for part in parts)
-        elif not isinstance(value, str | int | float | None):
-            raise ValueError(f"a {type(value).__name__} among its arguments")
-        if count + len(waiting) > most or depth > deepest:
-            raise ValueError("more lists within lists than a training writes")

@@ -24,12 +24,12 @@ import torch
 
 from utils.checkpoint import load_checkpoint
 from utils.cli.device import choose_device
-from utils.data.image_folder import Listing, list_images, other_files_note, shown
+from utils.data.image_folder import Listing, list_images, other_files_note
 from utils.detection.detector import Detector, load_detector
 from utils.detection.files import Results, as_lines, draw_sheet, examine_files, write_csv, write_json
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
-from utils.errors import UserError, note, one_line, run_script
+from utils.errors import UserError, note, one_line, run_script, shown
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, check_names
 from utils.zoo import model_file

@@ -26,8 +26,7 @@ from bad_files import (
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet, TensorImages
 from utils.data.ood_sets import load_ood
-from utils.data.places import shown
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning", "ignore::DeprecationWarning"

@@ -9,8 +9,7 @@ from PIL import Image
 from models.cider import CIDERNet
 from tests.data_files import write_images
 from utils.checkpoint import load_checkpoint, official_format, save
-from utils.data.class_order import in_order_of
-from utils.data.id_sets import load_id
+from utils.data.id_sets import in_order_of, load_id
 from utils.detection.reference import load_reference, reference_path
 from utils.errors import UserError
 from utils.evaluation.inputs import find_checkpoint, load_id_data

@@ -10,14 +10,13 @@ import struct
 import numpy as np
 import pytest
 
-from utils.data.plain_pickle import load_plain_pickle
-from utils.errors import UserError
+from utils.data.plain_pickle import PickleError, load_plain_pickle
 
 NUMBERS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
 
 def load(content: bytes) -> dict:
-    return load_plain_pickle("some/file", content, "do         : get it again")
+    return load_plain_pickle(content)
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -88,7 +87,7 @@ KINDS = [kind for kind, _ in attacks("x")]
 def test_attacks_are_refused_and_nothing_runs(tmp_path, kind, protocol):
     target = tmp_path / "ran"
     content = pickle.dumps(dict(attacks(target))[kind], protocol)
-    with pytest.raises(UserError, match="some/file"):
+    with pytest.raises(PickleError):
         load(content)
     assert not target.exists()
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +111,7 @@ def test_attacks_are_refused_and_nothing_runs(tmp_path, kind, protocol):
     ids=range(11),
 )
 def test_forged_opcodes_are_refused(content):
-    with pytest.raises(UserError):
+    with pytest.raises(PickleError):
         load(content)
     # The stand-ins still work, and still refuse.
     np.testing.assert_array_equal(load(pickle.dumps({"data": NUMBERS}, 2))["data"], NUMBERS)
@@ -122,7 +121,7 @@ def test_array_with_too_few_bytes_is_refused():
     content = pickle.dumps({"data": NUMBERS}, 4)
     shape = pickletools.optimize(content).replace(b"K\x03K\x04\x86", b"K\x03K\x05\x86")
     assert shape != content
-    with pytest.raises(UserError, match="12 bytes in place of 15"):
+    with pytest.raises(PickleError, match="12 bytes in place of 15"):
         load(shape)
 
 
@@ -138,10 +137,10 @@ def test_array_with_too_few_bytes_is_refused():
     ],
 )
 def test_damaged_files_are_named(content):
-    with pytest.raises(UserError, match="(?s)damaged file.*some/file.*get it again"):
+    with pytest.raises(PickleError):
         load(content)
 
 
 def test_something_else_than_a_dictionary():
-    with pytest.raises(UserError, match="holds a list"):
+    with pytest.raises(PickleError, match="holds a list"):
         load(pickle.dumps([1, 2]))

@@ -7,21 +7,19 @@ import torch
 from utils.data.id_records import IDSet
 from utils.data.image_folder import Listing, abridged, list_classes, load_files, other_files_note
 from utils.data.images import IDImages, ImageSet
-from utils.data.places import children, is_folder, require_folder, shown
-from utils.errors import UserError
+from utils.data.places import folders_in, is_folder, require_folder
+from utils.errors import UserError, shown
 
 # Names of the folders of a split. Where both are there, val is the test set here, as in ImageNet.
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+TRAIN_NAMES = ("train", "training")
+VAL_NAMES = ("val", "valid", "validation", "dev")
+TEST_NAMES = ("test", "testing")
 
 
 def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object) -> IDImages:
     """Read train/<class>/<image> and val/<class>/<image>, or <class>/<image>, split with `seed`.
 
-    The folders of a split may have any of the names in SPLIT_NAMES, in any case; test is read where there is no val.
+    The folders of a split may have any of the names above, in any case; test is read where there is no val.
     Without a split of its own a folder gives a fifth of each class to the test set.
 
     Raises:
@@ -29,47 +27,51 @@ def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object)
     """
     require_folder(root)
     split = split_folders(root)
-    if split is not None:
-        train, test, names = read_both(*split)
-        sets = [_load_part("folder train", train, names, size), _load_part("folder test", test, names, size)]
-        unread = [place for folder in (root, *split) for place in _files(folder)]
-        unread += [place for place in _folders(root) if place not in split]
+    if split:
+        train_classes, test_classes = read_both(*split)
+        names = tuple(train_classes)
+        train = _loaded("folder train", train_classes, names, size)
+        test = _loaded("folder test", test_classes, names, size)
+        notes = (*train.notes, *test.notes)
     else:
         classes = list_classes(root)
         names = tuple(classes)
-        whole = _load_part("folder", classes, names, size)
-        sets = [whole.subset(rows) for rows in split_rows(whole.labels, seed)]
-        sets[0].name, sets[1].name = "folder train", "folder test"
-        sets[1].notes = ()
-        unread = _files(root)
-    _check_classes(root, names, sets[0])
-    notes = (f"folder: not read, since in no class folder: {abridged([p.name for p in unread])}",) if unread else ()
-    return IDImages(sets[0], sets[1], names, (*sets[0].notes, *sets[1].notes, *notes))
+        whole = _loaded("folder", classes, names, size)
+        train, test = (whole.subset(rows) for rows in split_rows(whole.labels, seed))
+        train.name, test.name = "folder train", "folder test"
+        notes = whole.notes
+    _check_classes(root, names, train)
+    unread = _not_in_class_folders(root, split)
+    if unread:
+        notes += (f"folder: not read, since in no class folder: {abridged([place.name for place in unread])}",)
+    return IDImages(train, test, names, notes)
 
 
-def split_folders(root: Path) -> tuple[Path, Path] | None:
-    """The folders of the training and of the test images in `root`; None where all its folders are classes.
+def split_folders(root: Path) -> tuple[Path, ...]:
+    """The folders of the training and of the test images in `root`; () where all its folders are classes.
 
     A class may be called train or test: it holds images, where the folder of a split holds the folders of classes.
 
     Raises:
         UserError: one of the two is not there, or there are two of one kind.
     """
-    inside = _folders(root)
-    train, val, test = ([place for place in inside if place.name.casefold() in names] for names in SPLIT_NAMES.values())
-    strangers = len(inside) - len(train) - len(val) - len(test)
+    inside = folders_in(root)
+    train, val, test = (
+        [place for place in inside if place.name.casefold() in names] for names in (TRAIN_NAMES, VAL_NAMES, TEST_NAMES)
+    )
+    has_classes = len(inside) > len(train) + len(val) + len(test)
     test = val or test
-    for places in (train, test):
-        if len(places) > 1 and train and test:
-            raise UserError(
-                f"two folders may be meant by one part of the split: {', '.join(shown(p.name) for p in places)}\n"
-                f"  looked at  : {shown(root)}\n  do         : move one of them away"
-            )
     if train and test:
+        for places in (train, test):
+            if len(places) > 1:
+                raise UserError(
+                    f"two folders may be meant by one part of the split: {', '.join(shown(p.name) for p in places)}\n"
+                    f"  looked at  : {shown(root)}\n  do         : move one of them away"
+                )
         return train[0], test[0]
-    lone = next((place for place in (*train, *test) if _folders(place)), None)
-    if lone is None and (strangers or not test):
-        return None
+    lone = next((place for place in (*train, *test) if folders_in(place)), None)
+    if lone is None and (has_classes or not test):
+        return ()
     missing, looked_for = ("training", "train") if test else ("test", "val")
     raise UserError(
         f"no {missing} images found.\n  looked for : {shown(root)}/{looked_for}/<class>/<image>\n"
@@ -88,7 +90,8 @@ def split_rows(labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Ten
     return (~in_test).nonzero().squeeze(1), in_test.nonzero().squeeze(1)
 
 
-def read_both(train_folder: Path, test_folder: Path) -> tuple[dict[str, Listing], dict[str, Listing], tuple[str, ...]]:
+def read_both(train_folder: Path, test_folder: Path) -> tuple[dict[str, Listing], dict[str, Listing]]:
+    """The classes of the two folders of a split. UserError: one to test is not trained."""
     train, test = list_classes(train_folder), list_classes(test_folder)
     unknown = sorted(set(test) - set(train))
     if unknown:
@@ -97,32 +100,32 @@ def read_both(train_folder: Path, test_folder: Path) -> tuple[dict[str, Listing]
             f"  looked at  : {shown(test_folder)}\n"
             f"  and        : {shown(train_folder)}\n  do         : give both the same class folders"
         )
-    return train, test, tuple(train)
+    return train, test
 
 
-def _load_part(name: str, classes: dict[str, Listing], names: tuple[str, ...], size: int) -> ImageSet:
-    paths, labels = flat(classes, names)
-    return load_files(name, paths, size, labels, notes=other_files_note(name, others_of(classes)))
-
-
-def others_of(classes: dict[str, Listing]) -> list[Path]:
-    return [path for listing in classes.values() for path in listing.others]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [place for place in children(folder) if not place.name.startswith(".") and not is_folder(place)]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [place for place in children(folder) if not place.name.startswith(".") and is_folder(place)]
-
-
-def flat(classes: dict[str, Listing], names: tuple[str, ...]) -> tuple[list[Path], torch.Tensor]:
-    paths, labels = [], []
-    for name, listing in classes.items():
+def flat(
+    name: str, classes: dict[str, Listing], names: tuple[str, ...]
+) -> tuple[list[Path], torch.Tensor, tuple[str, ...]]:
+    """Files of all classes, their labels by the place in `names`, and a note on files that are no images."""
+    paths, labels, others = [], [], []
+    for each, listing in classes.items():
         paths += listing.paths
-        labels += [names.index(name)] * len(listing.paths)
-    return paths, torch.tensor(labels)
+        labels += [names.index(each)] * len(listing.paths)
+        others += listing.others
+    return paths, torch.tensor(labels), other_files_note(name, others)
+
+
+def _loaded(name: str, classes: dict[str, Listing], names: tuple[str, ...], size: int) -> ImageSet:
+    paths, labels, notes = flat(name, classes, names)
+    return load_files(name, paths, size, labels, notes=notes)
+
+
+def _not_in_class_folders(root: Path, split: tuple[Path, ...]) -> list[Path]:
+    """What stands where folders of classes, or those of a split, should."""
+    found = [place for folder in (root, *split) for place in sorted(folder.iterdir()) if place.name[0] != "."]
+    if split:
+        return [place for place in found if place not in split and not (place.parent != root and is_folder(place))]
+    return [place for place in found if not is_folder(place)]
 
 
 def _check_classes(root: Path, names: tuple[str, ...], train: ImageSet) -> None:

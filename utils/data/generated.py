@@ -37,3 +37,6 @@ def _at_least(photograph: np.ndarray, size: int) -> np.ndarray:
         return photograph
     enlarged = (max(size, round(width * factor)), max(size, round(height * factor)))
     return np.asarray(Image.fromarray(photograph).resize(enlarged, Image.Resampling.BILINEAR))
+
+
+SETS = {"photographs": photograph_patches, "uniform-noise": uniform_noise, "gaussian-noise": gaussian_noise}

@@ -1,5 +1,6 @@
 """In-distribution data sets: one function, load_id, and what training and evaluation are handed of a set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 
 from utils.data.id_records import ID_SETS, IDSet, id_set
 from utils.data.images import IDImages, ImageSet
+from utils.data.places import as_user_errors
 from utils.errors import UserError
 
 _STATISTICS_IMAGES = 2_000
@@ -35,6 +37,7 @@ class IDData:
     official: bool = True
 
 
+@as_user_errors()
 def load_id(
     name: str,
     root: str | Path | None = None,
@@ -77,6 +80,31 @@ def load_id(
         official=found.official,
     )
     return data if limit_train is None else limited(data, limit_train, seed)
+
+
+def in_order_of(data: IDData, trained: Sequence[str], source: str) -> IDData:
+    """The ID set with its classes numbered as the outputs of a network are.
+
+    Args:
+        trained: the network's class names; none where its file does not name them, and nothing can be compared.
+        source: what says so, for the message.
+    Raises:
+        UserError: other classes, by their names; a note says so where only their order was another.
+    """
+    names = tuple(trained)
+    if not names or names == data.class_names:
+        return data
+    if sorted(names) != sorted(data.class_names):
+        raise UserError(
+            f"the classes of {data.name} are not those that the network was trained on\n"
+            f"  trained on : {', '.join(names)}   ({source})\n"
+            f"  found      : {', '.join(data.class_names)}\n"
+            "  do         : give the folders the names that they had in the training, or pass the right --id-loc"
+        )
+    number = torch.tensor([names.index(name) for name in data.class_names])
+    note = f"{data.name}: its classes stand in another order than in the training; they are matched by name"
+    train, test = (part.relabelled(number[part.labels]) for part in (data.train, data.test))
+    return replace(data, train=train, test=test, class_names=names, notes=(*data.notes, note))
 
 
 def channel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from utils.data.decode import UnreadableImage, check_readable, open_rgb, resize_center_crop
 from utils.data.images import FileImages, ImageSet, TensorImages, decoding_threads
-from utils.data.places import cannot_read, children, is_folder, require_folder, shown
-from utils.errors import UserError
+from utils.data.places import as_user_errors, folders_in, require_folder
+from utils.errors import UserError, shown
 
 IMAGE_SUFFIXES = frozenset(
     ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
@@ -24,14 +24,14 @@ MAX_BYTES_IN_MEMORY = 2 * 1024**3
 _NAMED_IN_NOTES = 10
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """Image files below a folder, in a fixed order, and the files that are no images by their names."""
 
     paths: tuple[Path, ...]
     others: tuple[Path, ...]
 
 
+@as_user_errors()
 def list_images(folder: Path) -> Listing:
     """Every file below `folder`, links followed, hidden files left out, sorted by path.
 
@@ -43,14 +43,11 @@ def list_images(folder: Path) -> Listing:
     for place, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         real = os.path.realpath(place)
         # A link to a folder above would lead round for ever.
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        for name in [] if real in seen else files:
             if not name.startswith("."):
                 (paths if Path(name).suffix.lower() in IMAGE_SUFFIXES else others).append(Path(place, name))
+        seen.add(real)
     return Listing(tuple(sorted(paths)), tuple(sorted(others)))
 
 
@@ -61,13 +58,12 @@ def list_classes(folder: Path) -> dict[str, Listing]:
         UserError: no class folders, or one without images.
     """
     require_folder(folder)
-    places = [place for place in children(folder) if not place.name.startswith(".") and is_folder(place)]
-    if not places:
+    classes = {shown(place.name): list_images(place) for place in folders_in(folder)}
+    if not classes:
         raise UserError(
             f"no class folders found.\n  looked for : {shown(folder)}/<class>/<image>\n"
             f"  do         : put the images of each class into a folder of its own"
         )
-    classes = {shown(place.name): list_images(place) for place in places}
     for name, listing in classes.items():
         if not listing.paths:
             raise UserError(
@@ -145,4 +141,4 @@ def _in_threads(function: Callable, items: Iterable) -> list[str | None]:
 
 
 def _cannot_list(error: OSError) -> None:
-    raise cannot_read(error, Path(error.filename)) from error
+    raise error

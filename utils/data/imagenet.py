@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.data.class_folders import flat, others_of, read_both
+from utils.data.class_folders import flat, read_both
 from utils.data.id_records import IDSet
-from utils.data.image_folder import other_files_note
 from utils.data.images import FileImages, IDImages
-from utils.data.places import is_folder, read_text, shown
-from utils.errors import UserError
+from utils.data.places import is_folder
+from utils.errors import UserError, one_line, shown
 from utils.files import typed
 
 # The classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt, which CIDER's checkpoint was trained on.
@@ -30,25 +29,26 @@ def read_imagenet_100(_: IDSet, root: Path, *, size: int, **__: object) -> IDIma
                 f"  get it by  : {typed('scripts/make_imagenet100.py')} /path/to/ImageNet\n"
                 "  or         : pass --id-loc /path/to/folder"
             )
-    train, test, names = read_both(root / "train", root / "val")
-    if set(test) != set(names):
+    train, test = read_both(root / "train", root / "val")
+    names = tuple(train)
+    if len(test) < len(names):
         raise UserError(
             f"ImageNet-100: val/ lacks classes of train/: {', '.join(sorted(set(names) - set(test)))}\n"
             f"  looked at  : {shown(root)}"
         )
     sets, notes = [], []
-    for part, listing in (("train", train), ("test", test)):
-        paths, labels = flat(listing, names)
-        notes += other_files_note(f"ImageNet-100 {part}", others_of(listing))
+    for part, classes in (("train", train), ("test", test)):
+        paths, labels, others = flat(f"ImageNet-100 {part}", classes, names)
         sets.append(FileImages(f"ImageNet-100 {part}", paths, size, labels))
+        notes += others
     public = read_class_list(PUBLIC_LIST)
     if len(names) != len(public):
         notes.append(f"ImageNet-100: {len(names)} classes in place of {len(public)}")
-    elif strange := sorted(set(names) - set(public)):
+    elif strange := set(names) - set(public):
         notes.append(
             f"ImageNet-100: {len(strange)} classes are not of the public list, so no published figures compare"
         )
-    return IDImages(sets[0], sets[1], names, tuple(notes))
+    return IDImages(*sets, names, tuple(notes))
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:
@@ -82,7 +82,11 @@ def rows_of(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: it cannot be read.
     """
-    for number, line in enumerate(read_text(path, what).splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} cannot be read: {one_line(error)}\n  looked for : {shown(path)}") from error
+    for number, line in enumerate(text.splitlines(), 1):
         words = re.sub('[,;"]', " ", line).split()
         if words and not words[0].startswith("#"):
             yield number, words

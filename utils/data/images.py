@@ -1,5 +1,6 @@
 """Ordered sets of square RGB images, ID and OOD alike: in memory (TensorImages) or on disk (FileImages)."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
-from utils.data.places import shown
-from utils.errors import UserError
+from utils.data.places import as_user_errors
+from utils.errors import UserError, shown
 from utils.files import file_sha256
 
 TEST_TRANSFORM = "resize-centercrop-bilinear"
@@ -30,8 +32,9 @@ class ImageSet:
         labels: (N,) int64, or None.
         notes: what a user should know about this set (skipped files, other checksums); scripts print them.
         official_complete: this is a whole benchmark set, so it may enter the official mean.
-        fingerprint: SHA-256 of pixels or files, labels and transform; computed when first asked for.
     """
+
+    _kind: str  # of the bytes in the fingerprint
 
     def __init__(
         self,
@@ -52,13 +55,6 @@ class ImageSet:
         self.notes = tuple(notes)
         self.official_complete = official_complete
 
-    def _subset_settings(self, indices: torch.Tensor) -> dict:
-        return {
-            "labels": None if self.labels is None else self.labels[indices],
-            "notes": self.notes,
-            "official_complete": self.official_complete and len(indices) >= len(self),
-        }
-
     def __len__(self) -> int:
         raise NotImplementedError
 
@@ -66,13 +62,44 @@ class ImageSet:
         """Yield (B, 3, S, S) uint8 on `device`, in order; the last batch may be smaller."""
         raise NotImplementedError
 
-    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "ImageSet":
-        """The images at `indices`, in that order, as a set of the same kind and name."""
+    def _content(self, indices: torch.Tensor) -> dict:
+        """The attributes that hold the images, for those at `indices`."""
         raise NotImplementedError
 
-    @property
-    def fingerprint(self) -> str:
+    def _bytes(self) -> Iterator[bytes | memoryview]:
+        """What tells the images from others."""
         raise NotImplementedError
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels or files, labels and transform. UserError: a file cannot be read."""
+        labelled = self.labels is not None
+        digest = hashlib.sha256(f"{self._kind} {TEST_TRANSFORM} {self.size} {len(self)} {labelled};".encode())
+        if labelled:
+            digest.update(self.labels.cpu().numpy().tobytes())
+        with as_user_errors():
+            for piece in self._bytes():
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "ImageSet":
+        """The images at `indices`, in that order, as a set of the same kind and name."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        return self._with(
+            labels=None if self.labels is None else self.labels[indices],
+            official_complete=self.official_complete and len(indices) >= len(self),
+            **self._content(indices),
+        )
+
+    def relabelled(self, labels: torch.Tensor) -> "ImageSet":
+        """The same images with other labels, (N,) int64."""
+        return self._with(labels=labels)
+
+    def _with(self, **changed: object) -> "ImageSet":
+        found = copy.copy(self)
+        found.__dict__.pop("fingerprint", None)
+        found.__dict__.update(changed)
+        return found
 
 
 class TensorImages(ImageSet):
@@ -82,19 +109,13 @@ class TensorImages(ImageSet):
         ValueError: another type or shape, or as many labels as there are not images.
     """
 
-    def __init__(
-        self,
-        name: str,
-        images: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        *,
-        notes: Sequence[str] = (),
-        official_complete: bool = False,
-    ) -> None:
+    _kind = "pixels"
+
+    def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor | None = None, **facts: Any) -> None:
         square_rgb = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
         if images.dtype != torch.uint8 or not square_rgb:
             raise ValueError(f"{name}: expected (N, 3, S, S) uint8, got {tuple(images.shape)} {images.dtype}")
-        super().__init__(name, images.shape[-1], labels, len(images), notes, official_complete)
+        super().__init__(name, images.shape[-1], labels, len(images), **facts)
         self.images = images.contiguous()
 
     def __len__(self) -> int:
@@ -105,15 +126,11 @@ class TensorImages(ImageSet):
         for start in range(0, len(self), batch_size):
             yield self.images[start : start + batch_size].to(device, non_blocking=True)
 
-    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "TensorImages":
-        indices = torch.as_tensor(indices, dtype=torch.int64)
-        return TensorImages(self.name, self.images[indices], **self._subset_settings(indices))
+    def _content(self, indices: torch.Tensor) -> dict:
+        return {"images": self.images[indices]}
 
-    @cached_property
-    def fingerprint(self) -> str:
-        digest = _new_digest("pixels", self.size, len(self), self.labels)
-        digest.update(self.images.cpu().numpy().data)
-        return digest.hexdigest()
+    def _bytes(self) -> Iterator[memoryview]:
+        yield self.images.cpu().numpy().data
 
 
 class FileImages(ImageSet):
@@ -122,17 +139,12 @@ class FileImages(ImageSet):
     The fingerprint reads every file once: a path, a size or a date would not tell one content from another.
     """
 
+    _kind = "files turned by EXIF"
+
     def __init__(
-        self,
-        name: str,
-        paths: Sequence[str | Path],
-        size: int,
-        labels: torch.Tensor | None = None,
-        *,
-        notes: Sequence[str] = (),
-        official_complete: bool = False,
+        self, name: str, paths: Sequence[str | Path], size: int, labels: torch.Tensor | None = None, **facts: Any
     ) -> None:
-        super().__init__(name, size, labels, len(paths), notes, official_complete)
+        super().__init__(name, size, labels, len(paths), **facts)
         self.paths = tuple(Path(path) for path in paths)
 
     def __len__(self) -> int:
@@ -149,7 +161,7 @@ class FileImages(ImageSet):
             _DecodedFiles(self.paths, self.size),
             batch_size=batch_size,
             num_workers=workers,
-            collate_fn=_collate_or_fault,
+            collate_fn=collate_or_fault,
             worker_init_fn=leave_process_group,
             pin_memory=device.type == "cuda",
         )
@@ -158,18 +170,12 @@ class FileImages(ImageSet):
                 raise UserError(batch)
             yield batch.to(device, non_blocking=True)
 
-    def subset(self, indices: torch.Tensor | np.ndarray | Sequence[int]) -> "FileImages":
-        indices = torch.as_tensor(indices, dtype=torch.int64)
-        paths = [self.paths[index] for index in indices.tolist()]
-        return FileImages(self.name, paths, self.size, **self._subset_settings(indices))
+    def _content(self, indices: torch.Tensor) -> dict:
+        return {"paths": tuple(self.paths[index] for index in indices.tolist())}
 
-    @cached_property
-    def fingerprint(self) -> str:
-        digest = _new_digest("files turned by EXIF", self.size, len(self), self.labels)
+    def _bytes(self) -> Iterator[bytes]:
         with ThreadPoolExecutor(decoding_threads()) as pool:
-            for file_digest in pool.map(_file_digest, self.paths):
-                digest.update(file_digest)
-        return digest.hexdigest()
+            yield from map(bytes.fromhex, pool.map(file_sha256, self.paths))
 
 
 @dataclass(frozen=True)
@@ -195,6 +201,14 @@ def read_image(path: str | Path) -> Image.Image:
             f"an image cannot be read: {error}\n  file       : {shown(path)}\n"
             f"  do         : replace or remove it, and start again"
         ) from error
+
+
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """(N, 3, S, S) uint8 as (N, 3, size, size), bilinear as in the test transform; unchanged when S is size."""
+    if images.shape[-1] == size:
+        return images
+    rows = images.permute(0, 2, 3, 1).numpy()
+    return torch.stack([torch.from_numpy(resize_center_crop(Image.fromarray(row), size)) for row in rows])
 
 
 def leave_process_group(worker: int) -> None:
@@ -226,20 +240,7 @@ class _DecodedFiles(Dataset):
             return str(error)
 
 
-def _collate_or_fault(items: list[torch.Tensor | str]) -> torch.Tensor | str:
+def collate_or_fault(items: list[torch.Tensor | str]) -> torch.Tensor | str:
+    """A batch of images; where one could not be read, what is wrong with it."""
     faults = [item for item in items if isinstance(item, str)]
     return faults[0] if faults else torch.stack(items)
-
-
-def _new_digest(kind: str, size: int, count: int, labels: torch.Tensor | None) -> "hashlib._Hash":
-    digest = hashlib.sha256(f"{kind} {TEST_TRANSFORM} {size} {count} {labels is not None};".encode())
-    if labels is not None:
-        digest.update(labels.cpu().numpy().tobytes())
-    return digest
-
-
-def _file_digest(path: Path) -> bytes:
-    try:
-        return bytes.fromhex(file_sha256(path))
-    except OSError as error:
-        raise UserError(f"an image cannot be read: {error.strerror}\n  file       : {shown(path)}") from error

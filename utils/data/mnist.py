@@ -8,26 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.data.places import cannot_read, is_file
-from utils.errors import UserError, one_line, shown
-from utils.files import typed
+from utils.data.places import damaged, is_file
+from utils.errors import one_line
 
 FILES = ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz")
 SIDE = 28
 _HEADER = struct.Struct(">4I")
 _MAGIC = 2051  # unsigned bytes in three dimensions
 _LARGEST = _HEADER.size + 70_000 * SIDE * SIDE
-
-
-def files_in(folder: Path) -> list[Path]:
-    """Those of the two files of images that are there, packed or not."""
-    found = []
-    for packed in FILES:
-        plain = packed.removesuffix(".gz")
-        # Kaggle, and some unpackers, write a dot for the second dash.
-        places = [folder / name for name in (packed, plain, plain.replace("-idx", ".idx"))]
-        found += [place for place in places if is_file(place)][:1]
-    return found
 
 
 def load_mnist(folder: Path) -> torch.Tensor:
@@ -39,7 +27,12 @@ def load_mnist(folder: Path) -> torch.Tensor:
     Raises:
         UserError: a file is damaged. FileNotFoundError: neither is there.
     """
-    paths = files_in(folder)
+    paths = []
+    for packed in FILES:
+        plain = packed.removesuffix(".gz")
+        # Kaggle, and some unpackers, write a dot for the second dash.
+        places = [folder / name for name in (packed, plain, plain.replace("-idx", ".idx"))]
+        paths += [place for place in places if is_file(place)][:1]
     if not paths:
         raise FileNotFoundError(folder / FILES[0])
     grey = torch.from_numpy(np.concatenate([_read(path) for path in paths]))
@@ -51,19 +44,10 @@ def _read(path: Path) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
             content = stream.read(_LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _damaged(one_line(error), path) from error
-    except OSError as error:
-        raise cannot_read(error, path) from error
+        raise damaged(one_line(error), path, "MNIST") from error
     if len(content) < _HEADER.size:
-        raise _damaged("cut off", path)
+        raise damaged("cut off", path, "MNIST")
     magic, count, *sides = _HEADER.unpack_from(content)
     if magic != _MAGIC or sides != [SIDE, SIDE] or len(content) != _HEADER.size + count * SIDE * SIDE:
-        raise _damaged("not the bytes of as many images of 28 x 28 as it says", path)
+        raise damaged("not the bytes of as many images of 28 x 28 as it says", path, "MNIST")
     return np.frombuffer(content, np.uint8, offset=_HEADER.size).reshape(count, SIDE, SIDE)
-
-
-def _damaged(fault: str, path: Path) -> UserError:
-    return UserError(
-        f"damaged file: {fault}\n  file       : {shown(path)}\n"
-        f"  do         : delete it and get it again: {typed('scripts/prepare_data.py')} --only MNIST"
-    )

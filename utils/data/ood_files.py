@@ -1,18 +1,22 @@
-"""Finding an OOD set of the table below the OOD root, whatever the case of the folder names."""
+"""Finding an OOD set of the table below the OOD root, and what the set is called by what was found."""
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
+
+from torch import Tensor
 
 from utils.data import cifar
 from utils.data.id_records import id_set
+from utils.data.image_folder import load_files
+from utils.data.images import ImageSet, TensorImages, resized
 from utils.data.ood_table import OODSet
-from utils.data.places import children, is_folder, require_folder, shown
-from utils.errors import UserError
+from utils.data.places import is_folder, require_folder
+from utils.errors import UserError, shown
 from utils.files import typed
 
-T = TypeVar("T")
+Notes = tuple[str, ...]
 # How a list of images begins that were drawn here, not by the authors of a benchmark.
 DRAWN_HERE = "# drawn by prepare_data.py: "
 
@@ -42,23 +46,18 @@ def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
     for folder in folders:
         places = [root]
         for part in Path(folder).parts:
-            places = [match for place in places for match in _children(place, part)]
+            matches = [
+                child
+                for place in places
+                for child in place.iterdir()
+                if child.name.casefold() == part.casefold() and is_folder(child)
+            ]
+            places = sorted(matches, key=lambda child: (child.name != part, child))
         found += [place for place in places if place not in found]
     return found
 
 
-def find_cifar_set(row: OODSet, root: Path) -> Path:
-    """The folder of the batches of a CIFAR as an OOD set: below the OOD root, beside it, or where the ID set is."""
-    own_folder = id_set(row.name).folder
-    places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
-    folder = cifar.find_cifar(row.name, places)
-    if folder is None:
-        facts = cifar.cifar_facts(row.name)
-        raise MissingSet(row, [place / facts.base_folder / facts.test_list[0][0] for place in (root, own_folder)])
-    return folder
-
-
-def first_loaded(row: OODSet, root: Path, load: Callable[[Path], T], files: Sequence[str], remark: str = "") -> T:
+def first_loaded(row: OODSet, root: Path, load: Callable[[Path], Any], files: Sequence[str], remark: str = "") -> Any:
     """What `load` makes of the first folder of a set below `root` where it raises no FileNotFoundError.
 
     Args:
@@ -72,20 +71,49 @@ def first_loaded(row: OODSet, root: Path, load: Callable[[Path], T], files: Sequ
     raise MissingSet(row, [root / row.folders[0] / name for name in files], remark)
 
 
+def find_cifar_set(row: OODSet, root: Path) -> Path:
+    """The folder of the batches of a CIFAR as an OOD set: below the OOD root, beside it, or where the ID set is."""
+    own_folder = id_set(row.name).folder
+    places = [root, *existing_places(root, row.folders), *existing_places(root.parent, row.folders), own_folder]
+    folder = cifar.find_cifar(row.name, places)
+    if folder is None:
+        facts = cifar.cifar_facts(row.name)
+        raise MissingSet(row, [place / facts.base_folder / facts.test_list[0][0] for place in (root, own_folder)])
+    return folder
+
+
+def load_cifar_set(row: OODSet, root: Path) -> tuple[Tensor, Tensor, Notes]:
+    """Test images and labels of a CIFAR, and notes."""
+    files = cifar.CifarFiles(row.name, find_cifar_set(row, root))
+    return (*files.images("test"), files.notes())
+
+
+def at_size(name: str, content: Tensor | Sequence[Path], size: int, notes: Notes = ()) -> ImageSet:
+    """Images in memory, or those of files, after the test transform."""
+    if isinstance(content, Tensor):
+        return TensorImages(name, resized(content, size), notes=notes)
+    return load_files(name, content, size, notes=notes)
+
+
+def named_by_count(images: ImageSet, name: str, count: int, found: int | None = None, *, doubt: str = "") -> ImageSet:
+    """Say by the name and by official_complete how the images found compare with the official set.
+
+    Args:
+        count: of the official set.    found: before a large set was cut; None for all of `images`.
+        doubt: what else keeps the set from being the official one.
+    """
+    found = len(images) if found is None else found
+    if found < count:
+        doubt = f"partial, {found:,} of {count:,}"
+    elif found > count:
+        doubt = f"another selection, {len(images):,} of {found:,}"
+    elif len(images) < found:
+        doubt = f"drawn, {len(images):,} of {found:,}"
+    images.name = f"{name} ({doubt})" if doubt else name
+    images.official_complete = not doubt
+    return images
+
+
 def list_file_beside(place: Path) -> Path:
     """Where the list stands that says which images of a larger set were drawn into the folder `place`."""
     return place.with_name(place.name + ".txt")
-
-
-def is_own_draw(place: Path) -> bool:
-    """Whether the images in `place` were drawn by prepare_data.py, which says so in the first line of the list."""
-    try:
-        with open(list_file_beside(place), encoding="utf-8-sig", errors="replace") as stream:
-            return stream.readline().startswith(DRAWN_HERE)
-    except OSError:
-        return False
-
-
-def _children(place: Path, name: str) -> list[Path]:
-    matches = [child for child in children(place) if child.name.casefold() == name.casefold() and is_folder(child)]
-    return sorted(matches, key=lambda child: (child.name != name, child.name))

@@ -6,7 +6,7 @@ the class; that OpenOOD's numbers follow the official order of the test set is n
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,21 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.data import cifar, mnist, svhn
+from utils.data import mnist, svhn
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
-from utils.data.image_folder import list_images, load_files
-from utils.data.images import ImageSet, TensorImages
-from utils.data.ood_files import MissingSet, existing_places, find_cifar_set, first_loaded
-from utils.data.ood_table import OPENOOD_COUNTS, OODSet, find_ood_set
-from utils.data.resize import resized
+from utils.data.image_folder import list_images
+from utils.data.images import ImageSet
+from utils.data.ood_files import MissingSet, at_size, existing_places, first_loaded, load_cifar_set, named_by_count
+from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
+from utils.data.places import as_user_errors
 from utils.errors import UserError
 from utils.files import file_sha256
 
 LISTS = Path(__file__).with_name("openood_v15.json")
 TIN_VALIDATION_COUNTS = {"CIFAR-10": 1_000, "CIFAR-100": 972}
-_TIN_NUMBERS, _PLACES_NUMBERS = range(10_000), range(1, 36_501)
-_TIN_FILE, _PLACES_FILE = re.compile(r"val_(\d+)\.\w+"), re.compile(r"Places365_val_(\d{8})\.\w+")
+# Set of the table -> how its files are numbered.
+_NUMBERED = {"TIN": re.compile(r"val_(\d+)\.\w+"), "Places365-val": re.compile(r"Places365_val_(\d{8})\.\w+")}
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,12 @@ def openood_count(name: str, id_name: str) -> int | None:
 
 def id_rows(id_data: IDData) -> IDRows:
     """How OpenOOD divides the test set of a CIFAR. UserError: another ID set."""
-    labels = id_data.test.labels
-    validation = _rows_within_class(labels, _lists(id_data.name)["id_validation"])
-    is_test = torch.ones(len(labels), dtype=torch.bool)
-    is_test[validation] = False
-    test = is_test.nonzero().squeeze(1)
+    validation = _numbered_within_class(id_data.test.labels, _lists(id_data.name)["id_validation"])
+    test, validation = ((~validation).nonzero().squeeze(1), validation.nonzero().squeeze(1))
     return IDRows(test, validation, (len(test), len(validation)) == (9_000, 1_000))
 
 
+@as_user_errors()
 def load_set(name: str, id_data: IDData, root: str | Path | None = None) -> ImageSet:
     """One OOD set of the benchmark: all of it, at the size of the ID set (Resize + CenterCrop, bilinear).
 
@@ -77,27 +75,33 @@ def load_set(name: str, id_data: IDData, root: str | Path | None = None) -> Imag
     if count is None:
         known = ", ".join(OPENOOD_COUNTS[id_data.name])
         raise UserError(f"OpenOOD has no OOD set {name} for {id_data.name}\n  known      : {known}")
-    root = id_set(id_data.name).ood_folder if root is None else Path(root)
-    if row.name == "TIN":
-        loaded = _numbered(
-            row, root, _TIN_FILE, _without(_TIN_NUMBERS, lists["tin_left_out"] + lists["tin_validation"])
-        )
+    root = Path(root or id_set(id_data.name).ood_folder)
+    notes = ()
+    if row.kind == "svhn":
+        content, notes = first_loaded(row, root, svhn.load_full_svhn, [svhn.FULL_FILE], " (the whole test set)")
+    elif row.kind == "mnist":
+        content = first_loaded(row, root, mnist.load_mnist, mnist.FILES)
+    elif row.kind == "cifar":
+        images, labels, notes = load_cifar_set(row, root)
+        content = images[~_numbered_within_class(labels, lists.get("near_left_out", []))]
+    elif row.name == "TIN":
+        left_out = {*lists["tin_left_out"], *lists["tin_validation"]}
+        content = _files("TIN", root, lambda number: number not in left_out)
     elif row.name == "places365":
-        numbers = _without(_PLACES_NUMBERS, lists["places365_left_out"])
-        loaded = _numbered(find_ood_set("Places365-val"), root, _PLACES_FILE, numbers)
-    elif row.name == "dtd":
-        loaded = _numbered(row, root)
+        left_out = set(lists["places365_left_out"])
+        content = _files("Places365-val", root, lambda number: number not in left_out)
     else:
-        loaded = {"SVHN": _svhn, "MNIST": _mnist}.get(row.name, _near_cifar)(row, root, lists)
-    return _named(_at_size(loaded, id_data.size), row.name, count)
+        content = _files(row.name, root)
+    return named_by_count(at_size(row.name, content, id_data.size, notes), row.name, count)
 
 
+@as_user_errors()
 def validation_set(id_data: IDData, root: str | Path | None = None) -> ImageSet:
     """The Tiny-ImageNet images by which K is chosen, none of which is in TIN. Errors as `load_set`."""
     numbers = _lists(id_data.name)["tin_validation"]
-    root = id_set(id_data.name).ood_folder if root is None else Path(root)
-    loaded = _at_size(_numbered(find_ood_set("TIN"), root, _TIN_FILE, numbers), id_data.size)
-    return _named(loaded, "TIN validation", TIN_VALIDATION_COUNTS[id_data.name])
+    content = _files("TIN", Path(root or id_set(id_data.name).ood_folder), set(numbers).__contains__)
+    loaded = at_size("TIN", content, id_data.size)
+    return named_by_count(loaded, "TIN validation", TIN_VALIDATION_COUNTS[id_data.name])
 
 
 def lists_sha256() -> str:
@@ -116,61 +120,25 @@ def _lists(id_name: str) -> dict[str, Any]:
     return _all_lists()[id_name]
 
 
-def _without(numbers: range, left_out: Collection[int]) -> set[int]:
-    return set(numbers) - set(left_out)
-
-
-def _rows_within_class(labels: Tensor, numbers: list[list[int]]) -> Tensor:
-    """Rows, ascending, of those images that have these numbers, counted from 1, within their class."""
-    rows = [torch.empty(0, dtype=torch.int64)]
+def _numbered_within_class(labels: Tensor, numbers: list[list[int]]) -> Tensor:
+    """(N,) bool: the images that have these numbers, counted from 1, within their class."""
+    found = torch.zeros(len(labels), dtype=torch.bool)
     for label, wanted in enumerate(numbers):
         of_class = (labels == label).nonzero().squeeze(1)
-        rows.append(of_class[[number - 1 for number in wanted if number <= len(of_class)]])
-    return torch.cat(rows).sort().values
+        found[of_class[[number - 1 for number in wanted if number <= len(of_class)]]] = True
+    return found
 
 
-Loaded = tuple[list[Path] | Tensor, tuple[str, ...], str]
-
-
-def _numbered(row: OODSet, root: Path, name: re.Pattern | None = None, numbers: Collection[int] = ()) -> Loaded:
-    """Files of a set whose names hold one of these numbers; all of them without a pattern."""
+def _files(name: str, root: Path, keep: Callable[[int], bool] | None = None) -> Sequence[Path]:
+    """Files of a set of the table; with `keep` those for whose numbers it is true."""
+    row = find_ood_set(name)
     places = existing_places(root, row.folders)
     for place in places:
-        paths = list(list_images(place).paths)
-        if name is not None:
-            paths = [path for path in paths if (match := name.fullmatch(path.name)) and int(match[1]) in numbers]
+        paths = list_images(place).paths
+        if keep is not None:
+            numbered = ((path, _NUMBERED[name].fullmatch(path.name)) for path in paths)
+            paths = [path for path, match in numbered if match and keep(int(match[1]))]
         if paths:
-            return paths, (), row.name
+            return paths
     remark = " (the folder is there, but holds none of its images)" if places else ""
     raise MissingSet(row, [root / folder for folder in row.folders], remark)
-
-
-def _svhn(row: OODSet, root: Path, _: object) -> Loaded:
-    remark = " (the whole test set)"
-    return (*first_loaded(row, root, svhn.load_full_svhn, [svhn.FULL_FILE], remark), row.name)
-
-
-def _mnist(row: OODSet, root: Path, _: object) -> Loaded:
-    return first_loaded(row, root, mnist.load_mnist, mnist.FILES), (), row.name
-
-
-def _near_cifar(row: OODSet, root: Path, lists: dict[str, Any]) -> Loaded:
-    split = cifar.read_split(row.name, find_cifar_set(row, root), "test")
-    keep = torch.ones(len(split.labels), dtype=torch.bool)
-    keep[_rows_within_class(split.labels, lists.get("near_left_out", []))] = False
-    return split.images[keep], cifar.file_notes(row.name, split), row.name
-
-
-def _at_size(loaded: Loaded, size: int) -> ImageSet:
-    images, notes, name = loaded
-    if isinstance(images, Tensor):
-        return TensorImages(name, resized(images, size), notes=notes)
-    return load_files(name, images, size, notes=notes)
-
-
-def _named(images: ImageSet, name: str, count: int) -> ImageSet:
-    found = len(images)
-    images.official_complete = found == count
-    what = "partial" if found < count else "another selection"
-    images.name = name if found == count else f"{name} ({what}, {found:,} of {count:,})"
-    return images

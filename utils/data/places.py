@@ -1,29 +1,41 @@
-"""Looking at paths that a user names: what may not be looked at is an error of its own, not a missing file."""
+"""Looking at paths that a user names, and what to tell of them."""
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from utils.errors import UserError, one_line, shown
+from utils.errors import UserError, shown
+from utils.files import typed
+
+
+@contextmanager
+def as_user_errors() -> Iterator[None]:
+    """Turn what the system refuses in a block, or in a decorated function, into a UserError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}\n  looked at  : {shown(error.filename)}\n"
+            f"  do         : check the path and its permissions"
+        ) from error
 
 
 def is_file(path: Path) -> bool:
-    """True for a regular file or a link to one. UserError: the system does not let us look."""
-    return _is(path, stat.S_ISREG)
+    """True for a regular file or a link to one. OSError: the system does not let us look."""
+    return stat.S_ISREG(_mode(path))
 
 
 def is_folder(path: Path) -> bool:
-    """True for a folder or a link to one. UserError: the system does not let us look."""
-    return _is(path, stat.S_ISDIR)
+    """True for a folder or a link to one. OSError: the system does not let us look."""
+    return stat.S_ISDIR(_mode(path))
 
 
-def children(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name. UserError: it cannot be listed."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise cannot_read(error, folder) from error
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder but for hidden ones, sorted by name. OSError: it cannot be listed."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
 def require_folder(folder: Path) -> None:
@@ -38,32 +50,16 @@ def require_folder(folder: Path) -> None:
     raise UserError(f"folder not found.\n  looked for : {shown(folder)}\n  do         : check the path")
 
 
-def read_text(path: Path, what: str) -> str:
-    """A text file in UTF-8, with or without the byte-order mark that some editors write.
-
-    Args:
-        what: the file, for the message.
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} cannot be read: {one_line(error)}\n  looked for : {shown(path)}") from error
-
-
-def cannot_read(error: OSError, path: Path) -> UserError:
-    """The UserError for a place that the system refuses."""
+def damaged(fault: str, path: Path, name: str) -> UserError:
+    """The error for a file of a published data set that is not what it should be."""
     return UserError(
-        f"cannot be read: {error.strerror}\n  looked at  : {shown(path)}\n"
-        f"  do         : check the path and its permissions"
+        f"damaged file: {fault}\n  file       : {shown(path)}\n"
+        f"  do         : delete it and get it again: {typed('scripts/prepare_data.py')} --only {name}"
     )
 
 
-def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+def _mode(path: Path) -> int:
     try:
-        return kind(path.stat().st_mode)
+        return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise cannot_read(error, path) from error
+        return 0

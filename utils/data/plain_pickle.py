@@ -7,40 +7,32 @@ classes are never touched, since a forged dtype state makes numpy follow pointer
 import io
 import math
 import pickle
-from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError, one_line, shown
+from utils.errors import one_line
 
 _NUMBERS = frozenset("b1 u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8".split())
 
 
-def load_plain_pickle(path: str | Path, content: bytes, advice: str) -> dict:
+class PickleError(Exception):
+    """A pickle that is damaged, no dictionary, or would run code; the message says which, on one line."""
+
+
+def load_plain_pickle(content: bytes) -> dict:
     """Unpickle a dictionary of numbers, text, lists and arrays of numbers; keys become str, Python 2 text is latin-1.
 
-    Args:
-        path: the file's name, for messages; `content` is what it holds.
-        advice: last line of a message: how to get a sound file.
     Raises:
-        UserError: damaged, not a dictionary, or a file that would call anything else.
+        PickleError: anything else; nothing that the pickle calls is run.
     """
     try:
         value = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
         if not isinstance(value, dict):
             raise pickle.UnpicklingError(f"holds a {type(value).__name__}, not a dictionary")
         return {_text(key): entry.numbers() if isinstance(entry, _Array) else entry for key, entry in value.items()}
-    except _Refused as error:
-        raise UserError(
-            f"refused to load a file that would run code: it calls {one_line(error)}; nothing of it was run\n"
-            f"  file       : {shown(path)}\n  {advice}"
-        ) from error
     # Damage can put any opcode anywhere, so the unpickler may raise nearly every kind of exception.
     except Exception as error:
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise UserError(
-            f"damaged file: {reason}\n  file       : {shown(path)} ({len(content):,} bytes)\n  {advice}"
-        ) from error
+        raise PickleError(one_line(f"{type(error).__name__}: {error}")) from error
 
 
 class NumberType:
@@ -66,10 +58,8 @@ def number(number_type: NumberType, raw: bytes | str) -> bool | int | float:
 class _Array:
     """Stand-in for numpy.ndarray and what makes one: empty until its state comes."""
 
-    _numbers: np.ndarray | None = None
-
     def __init__(self, *args: object) -> None:
-        pass
+        self._numbers: np.ndarray | None = None
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, number_type, fortran_order, raw = state
@@ -128,20 +118,16 @@ _STAND_INS = {
 }
 
 
-class _Refused(pickle.UnpicklingError):
-    pass
-
-
 class _PlainUnpickler(pickle._Unpickler):
     """The unpickler in Python: the one in C takes 16 bytes for each number up to a memo index that stands in the file,
     so that one flipped bit costs 32 GiB. A CIFAR batch takes 20 ms longer.
     """
 
     def find_class(self, module: str, name: str) -> object:
-        try:
-            return _STAND_INS[f"{module.replace('numpy._core', 'numpy.core')}.{name}"]
-        except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+        called = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
+        if called not in _STAND_INS:
+            raise pickle.UnpicklingError(f"it would run code: it calls {one_line(called)}; nothing of it was run")
+        return _STAND_INS[called]
 
     def load_build(self) -> None:
         # The original sets attributes of whatever is there, of the stand-ins themselves, too.

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 
 from utils.data.mat_file import MatError, read_arrays
-from utils.data.places import cannot_read, is_file, shown
-from utils.errors import UserError
-from utils.files import typed
+from utils.data.places import damaged, is_file
 
 SELECTED_FILE = "selected_test_32x32.mat"
 FULL_FILE = "test_32x32.mat"
@@ -27,41 +25,33 @@ def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     """
     if is_file(folder / SELECTED_FILE) and not is_file(folder / FULL_FILE):
         images = _read_mat(folder / SELECTED_FILE)[0]
-        note = f"SVHN: {SELECTED_FILE} is used as it is: no checksum is published to compare it with"
-        return _channels_first(images), (note,)
+        return images, (f"SVHN: {SELECTED_FILE} is used as it is: no checksum is published to compare it with",)
     images, labels, notes = _read_mat(folder / FULL_FILE)
-    return _channels_first(images[..., select_rows(labels)]), notes
+    # The labels are 1..10, and 10 is the digit 0.
+    rows = np.concatenate([np.flatnonzero(labels % 10 == digit)[:PER_DIGIT] for digit in range(10)])
+    return images[np.sort(rows)], notes
 
 
 def load_full_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
     """All test images: (26,032, 3, 32, 32) uint8 in the published file, and notes. Errors as `load_selected_svhn`."""
     images, _, notes = _read_mat(folder / FULL_FILE)
-    return _channels_first(images), notes
+    return images, notes
 
 
-def select_rows(labels: np.ndarray) -> np.ndarray:
-    """Rows of the first 1,000 images of each digit, in the file's order. Labels are 1..10, and 10 is the digit 0."""
-    return np.sort(np.concatenate([np.flatnonzero(labels % 10 == digit)[:PER_DIGIT] for digit in range(10)]))
-
-
-def _read_mat(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """X (32, 32, 3, N) uint8 and y (N,) uint8 of a file, and a note where it is not the published one."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise cannot_read(error, path) from error
+def _read_mat(path: Path) -> tuple[torch.Tensor, np.ndarray, tuple[str, ...]]:
+    """Images (N, 3, 32, 32) uint8 and labels (N,) of a file, and a note where it is not the published one."""
+    raw = path.read_bytes()
     try:
         content = read_arrays(raw)
         fault = _fault(content.get("X"), content.get("y"))
     except MatError as error:
         fault = str(error)
     if fault:
-        raise UserError(f"damaged file: {fault}\n  file       : {shown(path)}\n  {_advice()}")
+        raise damaged(fault, path, "SVHN")
     md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     notes = () if md5 == PUBLISHED_MD5 else (f"SVHN: {path.name} is not the published one (md5 {md5})",)
-    return content["X"], content["y"].ravel().astype(np.uint8), notes
+    images = torch.from_numpy(np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1)))
+    return images, content["y"].ravel().astype(np.uint8), notes
 
 
 def _fault(images: np.ndarray | None, labels: np.ndarray | None) -> str | None:
@@ -74,11 +64,3 @@ def _fault(images: np.ndarray | None, labels: np.ndarray | None) -> str | None:
     if not np.isin(labels, range(11)).all():
         return "labels that are not within 1..10"
     return None
-
-
-def _channels_first(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1)))
-
-
-def _advice() -> str:
-    return f"do         : delete it and get it again: {typed('scripts/prepare_data.py')} --only SVHN"

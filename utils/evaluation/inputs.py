@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.checkpoint import Checkpoint
-from utils.data.class_order import in_order_of
-from utils.data.id_sets import IDData, load_id
+from utils.data.id_sets import IDData, in_order_of, load_id
 from utils.errors import UserError
 from utils.files import REPOSITORY
 

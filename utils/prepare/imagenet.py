@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from utils.data.image_folder import abridged, list_images
 from utils.data.imagenet import WNID, rows_of
-from utils.data.places import children, is_folder, require_folder, shown
-from utils.errors import UserError
+from utils.data.places import as_user_errors, folders_in, is_folder, require_folder
+from utils.errors import UserError, shown
 from utils.files import atomic_write
 
 PARTS = ("train", "val")
@@ -25,6 +25,7 @@ Images = Mapping[str, Path]  # name below the class folder -> file
 Class = Path | Images  # its folder, or its files where those of all classes lie in one folder
 
 
+@as_user_errors()
 def find_imagenet(source: Path, val_labels: Path | None) -> dict[str, dict[str, Class]]:
     """Part ("train", "val") -> class -> where its images are, below `source`.
 
@@ -41,7 +42,9 @@ def find_imagenet(source: Path, val_labels: Path | None) -> dict[str, dict[str, 
             f"ImageNet not found.\n  looked for : {shown(source)}/train/<wnid>/ and {shown(source)}/val/<wnid>/\n"
             "  get it by  : registering at https://image-net.org (ILSVRC 2012), and unpacking it there"
         )
-    train, val = ({place.name: place for place in children(root / part) if _is_class(place)} for part in PARTS)
+    train, val = (
+        {place.name: place for place in folders_in(root / part) if WNID.fullmatch(place.name)} for part in PARTS
+    )
     if not train:
         raise UserError(
             f"no class folders found.\n  looked for : {shown(root)}/train/<wnid>/, such as n01440764\n"
@@ -71,6 +74,7 @@ def read_val_labels(path: Path) -> dict[str, str]:
     return labels
 
 
+@as_user_errors()
 def choose_images(parts: Mapping[str, Mapping[str, Class]], names: Iterable[str]) -> dict[str, dict[str, Images]]:
     """part -> class -> its files.
 
@@ -103,6 +107,7 @@ def count_notes(chosen: Mapping[str, Mapping[str, Images]]) -> list[str]:
     return notes
 
 
+@as_user_errors()
 def is_made(place: Path, sources: Mapping[str, Class], chosen: Mapping[str, Images]) -> bool:
     """Whether `place` holds the chosen classes already; False where nothing is there.
 
@@ -112,7 +117,7 @@ def is_made(place: Path, sources: Mapping[str, Class], chosen: Mapping[str, Imag
     if not os.path.lexists(place):
         return False
     require_folder(place)
-    there = {child.name for child in children(place) if is_folder(child)}
+    there = {child.name for child in folders_in(place)}
     faults = {
         "missing": sorted(set(chosen) - there),
         "not wanted": sorted(there - set(chosen)),
@@ -146,7 +151,7 @@ def make_part(place: Path, sources: Mapping[str, Class], chosen: Mapping[str, Im
     unfinished = place.with_name(f".incomplete-{place.name}")
     with _refusals(place):
         unfinished.mkdir(parents=True, exist_ok=True)
-        for left in children(unfinished):
+        for left in unfinished.iterdir():
             if left.is_symlink():
                 left.unlink()
             elif not (copy and left.name in chosen):
@@ -158,10 +163,6 @@ def make_part(place: Path, sources: Mapping[str, Class], chosen: Mapping[str, Im
             for below, path in images.items():
                 _put(path, unfinished / name / below, copy=copy)
         unfinished.rename(place)
-
-
-def _is_class(place: Path) -> bool:
-    return bool(WNID.fullmatch(place.name)) and is_folder(place)
 
 
 def _images_of(source: Class) -> Images:

@@ -12,6 +12,7 @@ from utils.data.image_folder import list_images, unreadable
 from utils.data.imagenet import read_imagenet_100
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
+from utils.data.places import as_user_errors
 from utils.data.svhn import load_selected_svhn
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, file_sha256, read_json
@@ -30,6 +31,7 @@ class Found(NamedTuple):
     what: str
 
 
+@as_user_errors()
 def look(row: OODSet, data_root: Path) -> Found:
     """Count what is there, without reading it."""
     if row.kind == "cifar":

@@ -110,28 +110,16 @@ def test_with_ood_positive_the_rule_is_that_of_openood(seed):
     assert found == openood_fpr95(id_scores, ood_scores)
 
 
-def test_whole_numbers_are_exact_or_refused():
-    assert ood_metrics(np.array([2**53 - 1, 4]), torch.tensor([2**53 - 2, 3]))["auroc"] == 0.75
-    for large in (np.array([2**53 + 1, 4]), torch.tensor([2**63 - 1, 4]), np.array([2**64 - 1, 4], np.uint64)):
-        with pytest.raises(ValueError, match="ID scores are too large or too precise for float64"):
-            ood_metrics(large, np.array([2**53, 3]))
-    with pytest.raises(ValueError, match="object"):
-        ood_metrics(np.array([2**70, 4]), np.array([2**53, 3]))
-
-
 @pytest.mark.parametrize("function", [ood_metrics, roc_curve, lambda ids, oods: recall_threshold(oods)])
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (np.zeros((3, 2)), r"scores \(N,\), real numbers, got \(3, 2\)"),
+        (np.zeros((3, 2)), r"scores \(N,\), got \(3, 2\)"),
         (torch.zeros(3, 1), r"got \(3, 1\)"),
         (np.float64(1), r"got \(\)"),
-        (np.ma.masked_array([0.0, 9.0], [False, True]), "masked array"),
-        (np.array([1j, 2]), "complex128"),
-        (np.array(["1", "2"]), "<U1"),
     ],
 )
-def test_what_is_no_row_of_numbers_is_refused(function, scores, message):
+def test_what_is_no_row_of_scores_is_refused(function, scores, message):
     with pytest.raises(ValueError, match=message):
         function(np.ones(3), scores)
 
@@ -190,8 +178,6 @@ def test_dispersion_is_the_arccos_of_the_mean_cosine():
     cosines = [unit(a) @ unit(b) for i, a in enumerate(prototypes) for j, b in enumerate(prototypes) if i != j]
     assert dispersion_degrees(prototypes) == pytest.approx(math.degrees(math.acos(np.mean(cosines))))
     assert dispersion_degrees(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(180)
-    with pytest.raises(ValueError, match="at least two"):
-        dispersion_degrees(prototypes[:1])
 
 
 def test_compactness_is_the_arccos_of_the_mean_cosine_to_the_own_mean():
@@ -203,19 +189,8 @@ def test_compactness_is_the_arccos_of_the_mean_cosine_to_the_own_mean():
     assert compactness_degrees(means, means, np.arange(4)) == pytest.approx(0, abs=1e-5)
 
 
-def test_labels_that_do_not_fit_are_refused():
-    features, means = np.ones((3, 2)), np.ones((2, 2))
-    with pytest.raises(ValueError, match="labels run from 0 to 2, but there are 2"):
-        compactness_degrees(features, means, np.array([0, 1, 2]))
-    with pytest.raises(ValueError, match="one label for each of 3"):
-        compactness_degrees(features, means, np.array([0, 1]))
-
-
 def test_accuracy():
     assert accuracy(torch.tensor([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
-    for shape in ((4, 1), (3,), ()):
-        with pytest.raises(ValueError, match=r"got \(4,\) and"):
-            accuracy(torch.tensor([0, 1, 2, 2]), np.zeros(shape))
 
 
 @pytest.mark.parametrize("levels", [None, 3])
@@ -225,8 +200,6 @@ def test_with_ood_positive_the_sides_change_places(levels):
     usual = ood_metrics(id_scores, ood_scores)
     assert found["fpr95"] == openood_fpr95(id_scores, ood_scores) != usual["fpr95"]
     assert {**found, "fpr95": 0} == {**usual, "fpr95": 0}
-    with pytest.raises(ValueError, match="choose from ID, OOD"):
-        ood_metrics(id_scores, ood_scores, positive="both")
 
 
 def test_separability_is_the_difference_of_angles_of_mean_cosines():
@@ -239,5 +212,3 @@ def test_separability_is_the_difference_of_angles_of_mean_cosines():
     assert separability_degrees(id_rows, ood_rows, means) == pytest.approx(angles[1] - angles[0])
     expected = [math.degrees(math.acos(cosine)) for cosine in cosines]
     assert nearest_degrees(ood_rows, means).tolist() == pytest.approx(expected)
-    with pytest.raises(ValueError, match="no OOD features"):
-        separability_degrees(id_rows, ood_rows[:0], means)

@@ -18,9 +18,9 @@ from utils.detection.detector import load_detector
 from utils.errors import UserError, WrongUsage
 from utils.evaluation.features import Features, extract
 from utils.evaluation.linear_probe import cached_batches, train_probe
-from utils.evaluation.pytorch_ood_scores import CLASSES, NOT_OFFERED
+from utils.evaluation.pytorch_ood_scores import DETECTORS, NOT_OFFERED
 from utils.evaluation.registry import SCORES, check_names, chosen_scores
-from utils.evaluation.score_parts import Ingredients, Network
+from utils.evaluation.score_parts import Ingredients
 
 CPU = torch.device("cpu")
 WITHOUT_CLASSIFIER = {"knn", "maha", "maha++", "maha-official", "ssd", "prototype", "rmd", "rmd++", "gmm"}
@@ -46,8 +46,7 @@ def everything():
         classifier.bias.zero_()
     model = VOSNet("resnet18", 3, width=8).eval()
     model.head2 = nn.Linear(8, 3)
-    network = Network(model, (0.5,) * 3, (0.25,) * 3)
-    return Ingredients(3, 5, CPU, classifier, torch.eye(3, 8), model, network)
+    return Ingredients(3, 5, CPU, classifier, torch.eye(3, 8), model, (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -118,7 +117,7 @@ def test_odin_sees_the_images_as_the_network_does(everything):
 
 
 def test_what_a_checkpoint_lacks_is_said(everything):
-    cider = Ingredients(3, 5, CPU, prototypes=torch.eye(3, 8), model=CIDERNet(width=8), network=everything.network)
+    cider = Ingredients(3, 5, CPU, prototypes=torch.eye(3, 8), model=CIDERNet(width=8))
     scores, left_out = chosen_scores(["all"], cider, "CIDER")
     assert {score.name for score in scores} == WITHOUT_CLASSIFIER
     assert len(left_out) == 1 and "CIDER leaves fc as it was drawn" in left_out[0]
@@ -136,7 +135,7 @@ def test_what_a_checkpoint_lacks_is_said(everything):
 def test_no_detector_of_the_library_is_forgotten():
     from pytorch_ood import detector
 
-    offered = {"KNN", "Mahalanobis", "RMD", "EnergyBased", "MaxSoftmax", *CLASSES.values()}
+    offered = {"KNN", "Mahalanobis", "RMD", "EnergyBased", "MaxSoftmax", *(made[0] for made in DETECTORS.values())}
     others = {"MCD", "MCM", "Gram", "RankFeat", "MultiMahalanobis", "MahalanobisODIN", "NACUE", "WeightedEBO"}
     classes = {name for name, value in vars(detector).items() if isinstance(value, type) and hasattr(value, "predict")}
     assert classes == offered | others

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from utils.evaluation.arrays import ArrayLike, to_tensor
 
 RECALL = 0.95
-POSITIVES = ("ID", "OOD")
 
 
 def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = "ID") -> dict[str, float]:
@@ -26,8 +25,7 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = 
     Returns:
         fractions of 1.
     Raises:
-        ValueError: no scores on one side, scores that are not one-dimensional, masked, or not finite (with their
-            number), whole numbers that float64 can not hold, or another `positive`.
+        ValueError: no scores on one side, scores that are not (N,), or not finite (with their number).
     """
     id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
     found = metrics_of_counts(*_counts(id_scores, ood_scores), positive)
@@ -40,8 +38,6 @@ def metrics_of_counts(ids: np.ndarray, oods: np.ndarray, positive: str = "ID") -
     Args:
         ids, oods: images whose score is the g-th largest; zero where an experiment has none of it.
     """
-    if positive not in POSITIVES:
-        raise ValueError(f"unknown positive class {positive!r}; choose from {', '.join(POSITIVES)}")
     # Whole numbers in float64 are exact, and need no conversion for the divisions.
     accepted_id, accepted_ood = (side.cumsum(-1, dtype=np.float64) for side in (ids, oods))
     n_id, n_ood = accepted_id[..., -1:], accepted_ood[..., -1:]
@@ -62,10 +58,7 @@ def metrics_of_counts(ids: np.ndarray, oods: np.ndarray, positive: str = "ID") -
 def recall_threshold(id_scores: ArrayLike, recall: float = RECALL) -> float:
     """The ID score at which the share of ID images accepted (score >= threshold) is closest to `recall`.
 
-    Of two shares that are equally close one is taken as in `ood_metrics`.
-
-    Raises:
-        ValueError: as in `ood_metrics`.
+    Of two shares that are equally close one is taken as in `ood_metrics`, whose errors this has, too.
     """
     scores = checked_scores(id_scores, "ID")
     values, counts = np.unique(scores, return_counts=True)
@@ -74,11 +67,7 @@ def recall_threshold(id_scores: ArrayLike, recall: float = RECALL) -> float:
 
 
 def roc_curve(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Share of OOD and share of ID accepted at every threshold, from (0, 0) to (1, 1); ID is positive.
-
-    Raises:
-        ValueError: as in `ood_metrics`.
-    """
+    """Share of OOD and of ID accepted at every threshold, from (0, 0) to (1, 1); errors as in `ood_metrics`."""
     id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
     accepted_id, accepted_ood = (counts.cumsum() for counts in _counts(id_scores, ood_scores))
     return np.r_[0, accepted_ood / len(ood_scores)], np.r_[0, accepted_id / len(id_scores)]
@@ -93,42 +82,29 @@ def dispersion_degrees(prototypes: ArrayLike) -> float:
         prototypes: (C, D), C >= 2.
     Returns:
         degrees, 0 to 180; larger is better.
-    Raises:
-        ValueError: fewer than two prototypes.
     """
     unit = _unit_rows(prototypes)
     count = len(unit)
-    if count < 2:
-        raise ValueError(f"dispersion needs at least two prototypes, got {count}")
     # The sum over all pairs is |sum of the rows|^2; the diagonal holds each row's square.
     mean_cosine = (unit.sum(0).square().sum() - unit.square().sum()) / (count * (count - 1))
     return _degrees(mean_cosine)
 
 
 def compactness_degrees(features: ArrayLike, means: ArrayLike, labels: ArrayLike) -> float:
-    """How close features lie to their class mean: arccos of the mean cosine z_i . mu_{y_i} (Ming et al. 2023, table 4).
-
-    The arccos of the mean, as in the official code, not the mean of angles. Rows are normalised here.
+    """How close features lie to their class mean: arccos of the mean cosine z_i . mu_{y_i}, as for dispersion.
 
     Args:
         features: (N, D).    means: (C, D) class means or prototypes.    labels: (N,) classes, 0..C-1.
     Returns:
         degrees, 0 to 180; smaller is better.
-    Raises:
-        ValueError: no features, or labels that do not fit them or the means.
     """
-    features, means = _unit_rows(features), _unit_rows(means)
-    labels = to_tensor(labels).to(features.device)
-    if labels.shape != features.shape[:1] or len(labels) == 0:
-        raise ValueError(f"expected one label for each of {len(features)} features, got {tuple(labels.shape)}")
-    if labels.min() < 0 or labels.max() >= len(means):
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {len(means)} class means")
-    return _degrees((features * means.to(features.device)[labels]).sum(1).mean())
+    features = _unit_rows(features)
+    means, labels = (values.to(features.device) for values in (_unit_rows(means), to_tensor(labels)))
+    return _degrees((features * means[labels]).sum(1).mean())
 
 
 def nearest_degrees(features: ArrayLike, means: ArrayLike) -> Tensor:
     """Angle of each feature (N, D) to the nearest class mean (C, D): (N,) float64 degrees. Rows are normalised here."""
-    features, means = _unit_rows(features), _unit_rows(means)
     return _largest_cosines(features, means).clamp(-1, 1).arccos().rad2deg()
 
 
@@ -142,51 +118,28 @@ def separability_degrees(id_features: ArrayLike, ood_features: ArrayLike, means:
         id_features: (N, D).    ood_features: (M, D).    means: (C, D) class means of ID train.
     Returns:
         degrees, -180 to 180; larger is better.
-    Raises:
-        ValueError: no features on one side.
     """
-    means = _unit_rows(means)
-    angles = []
-    for name, features in (("OOD", ood_features), ("ID", id_features)):
-        if len(features) == 0:
-            raise ValueError(f"no {name} features")
-        angles.append(_degrees(_largest_cosines(_unit_rows(features), means).mean()))
-    return angles[0] - angles[1]
+    of_ood, of_id = (_degrees(_largest_cosines(rows, means).mean()) for rows in (ood_features, id_features))
+    return of_ood - of_id
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
-    """Share of predictions (N,) that equal the labels (N,).
-
-    Raises:
-        ValueError: other shapes, or none of them.
-    """
+    """Share of predictions (N,) that equal the labels (N,)."""
     predicted, labels = to_tensor(predicted), to_tensor(labels)
-    if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
-        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"expected predictions and labels (N,), got {shapes}")
     return float((predicted == labels.to(predicted.device)).double().mean())
 
 
 def checked_scores(scores: ArrayLike, name: str) -> np.ndarray:
     """Scores as (N,) float64; errors as in `ood_metrics`."""
-    if isinstance(scores, Tensor):
-        scores = (scores.detach().double() if scores.is_floating_point() else scores.detach()).cpu().numpy()
-    if np.ma.isMaskedArray(scores):
-        raise ValueError(f"{name} scores are a masked array: leave out what is masked (scores.compressed())")
-    scores = np.asarray(scores)
-    if scores.ndim != 1 or scores.dtype.kind not in "biuf":
-        raise ValueError(f"expected {name} scores (N,), real numbers, got {scores.shape} {scores.dtype}")
-    if len(scores) == 0:
-        raise ValueError(f"no {name} scores")
+    scores = to_tensor(scores).double().cpu().numpy()
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(
+            f"no {name} scores" if scores.ndim == 1 else f"expected {name} scores (N,), got {scores.shape}"
+        )
     broken = len(scores) - np.isfinite(scores).sum()
     if broken:
         raise ValueError(f"{broken:,} of {len(scores):,} {name} scores are not finite")
-    exact = scores.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        rounded = (exact.astype(scores.dtype) != scores).any()
-    if rounded:
-        raise ValueError(f"{name} scores are too large or too precise for float64, which would tie some of them")
-    return exact
+    return scores
 
 
 def score_groups(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -217,9 +170,11 @@ def _unit_rows(rows: ArrayLike) -> Tensor:
     return F.normalize(to_tensor(rows).double(), dim=1)
 
 
-def _largest_cosines(features: Tensor, means: Tensor) -> Tensor:
-    """Largest cosine to a class mean of unit rows, (N,)."""
-    return torch.cat([(rows @ means.to(rows.device).T).amax(1) for rows in features.split(16384)])
+def _largest_cosines(features: ArrayLike, means: ArrayLike) -> Tensor:
+    """Largest cosine of each feature to a class mean, (N,)."""
+    means = _unit_rows(means)
+    blocks = to_tensor(features).split(16384)
+    return torch.cat([(_unit_rows(rows) @ means.to(rows.device).T).amax(1) for rows in blocks])
 
 
 def _degrees(cosine: Tensor) -> float:

@@ -44,7 +44,7 @@ def _detector(name: str) -> type:
             f"--score {name} is computed by pytorch-ood, which can not be loaded ({one_line(error)})\n"
             f"  get it by  : {sys.executable} -m pip install pytorch-ood==0.4.0"
         ) from error
-    return getattr(module, CLASSES[name])
+    return getattr(module, DETECTORS[name][0])
 
 
 def _paper(name: str) -> str:
@@ -52,19 +52,21 @@ def _paper(name: str) -> str:
     return "none: one Gaussian for each class" if paper is None else f"{paper.title} ({paper.venue} {paper.year})"
 
 
+def _fit(name: str, train: Features, given: Ingredients) -> FittedScore:
+    features = train.outputs["penultimate"]
+    # The library leaves out what is labelled below 0; detectors that need the classes as such say so.
+    labels = features.new_zeros(len(features), dtype=torch.int64) if train.labels is None else train.labels
+    layer = given.classifier and copy.deepcopy(given.classifier).requires_grad_(False).to(given.device)
+    return DETECTORS[name][1](_detector(name), train, labels, layer, given)
+
+
 def _in_blocks(predict: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return torch.cat([-predict(block).detach() for block in rows.split(ROWS)])
 
 
-def _labels(train: Features) -> Tensor:
-    # The library leaves out what is labelled below 0; detectors that need the classes as such say so.
-    rows = train.outputs["penultimate"]
-    return rows.new_zeros(len(rows), dtype=torch.int64) if train.labels is None else train.labels
-
-
-def _on_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
-    detector = _detector(name)(model=None).to(given.device)
-    detector.fit_logits(train.outputs["logits"], _labels(train))
+def _on_logits(make: type, train: Features, labels: Tensor, layer: nn.Linear, given: Ingredients) -> FittedScore:
+    detector = make(model=None).to(given.device)
+    detector.fit_logits(train.outputs["logits"], labels)
     # OpenMax takes a row to be at distance 0 of classes that no row of the block is predicted as.
     one_of_each = torch.eye(given.num_classes, device=given.device)
 
@@ -74,107 +76,78 @@ def _on_logits(name: str, train: Features, given: Ingredients) -> FittedScore:
     return lambda outputs, images: _in_blocks(predict, outputs["logits"])
 
 
-def _on_features(
-    name: str, train: Features, given: Ingredients, *, settings: Callable[[Features, Ingredients], dict[str, Any]]
-) -> FittedScore:
-    detector = _detector(name)(encoder=None, **settings(train, given))
-    detector.fit_features(train.outputs["penultimate"], _labels(train))
-    return lambda outputs, images: _in_blocks(detector.predict_features, outputs["penultimate"])
+def _on_features(settings: Callable[[nn.Linear, int], dict[str, Any]]) -> Callable[..., FittedScore]:
+    """`settings`: the classifier and the length of its features -> what the detector is made with."""
+
+    def fit(make: type, train: Features, labels: Tensor, layer: nn.Linear, given: Ingredients) -> FittedScore:
+        features = train.outputs["penultimate"]
+        detector = make(encoder=None, **settings(layer, features.shape[1]))
+        detector.fit_features(features, labels)
+        return lambda outputs, images: _in_blocks(detector.predict_features, outputs["penultimate"])
+
+    return fit
 
 
-def _on_maps(name: str, train: Features, given: Ingredients) -> FittedScore:
+def _on_maps(make: type, train: Features, labels: Tensor, layer: nn.Linear, given: Ingredients) -> FittedScore:
     """Detectors that shape a feature map (N, D, H, W) and go on with the rest of the network: here with H = W = 1."""
-    detector = _detector(name)(backbone=None, head=nn.Sequential(nn.Flatten(), _classifier(given)))
+    detector = make(backbone=None, head=nn.Sequential(nn.Flatten(), layer))
     if detector.requires_fit:
-        detector.fit_feature_maps(train.outputs["penultimate"][..., None, None], _labels(train))
+        detector.fit_feature_maps(train.outputs["penultimate"][..., None, None], labels)
     return lambda outputs, images: _in_blocks(detector.predict_feature_maps, outputs["penultimate"][..., None, None])
 
 
-def _by_weight_gradients(name: str, train: Features, given: Ingredients) -> FittedScore:
+def _by_weights(make: type, train: Features, labels: Tensor, layer: nn.Linear, given: Ingredients) -> FittedScore:
     """Gradients of the classifier's weight alone, as in the papers: the network before it is not needed."""
-    detector = _detector(name)(_classifier(given), param_filter=lambda parameter: parameter == "weight")
+    detector = make(layer, param_filter=lambda parameter: parameter == "weight")
     return lambda outputs, images: _in_blocks(detector.predict, outputs["penultimate"])
 
 
-def _by_image_gradients(name: str, train: Features, given: Ingredients) -> FittedScore:
-    network = given.network
-    detector = _detector(name)(network.logits, norm_std=list(network.std))
-    normalised = normalisation(network.mean, network.std, given.device)
+def _by_images(make: type, train: Features, labels: Tensor, layer: nn.Linear, given: Ingredients) -> FittedScore:
+    """Gradients of the whole network to the images."""
+    detector = make(getattr(given.model, "logits", given.model), norm_std=list(given.std))
+    normalised = normalisation(given.mean, given.std, given.device)
 
     def score(outputs: dict[str, Tensor], images: Any) -> Tensor:
-        batches = images.batches(IMAGES, given.device, network.workers)
+        batches = images.batches(IMAGES, given.device, given.workers)
         return torch.cat([-detector.predict(normalised(batch)) for batch in batches])
 
     return score
 
 
-def _classifier(given: Ingredients) -> nn.Linear:
-    return copy.deepcopy(given.classifier).requires_grad_(False).to(given.device)
-
-
-def _nothing(train: Features, given: Ingredients) -> dict[str, Any]:
-    return {}
-
-
-def _head(train: Features, given: Ingredients) -> dict[str, Any]:
-    return {"head": _classifier(given)}
-
-
-def _weights(train: Features, given: Ingredients) -> dict[str, Any]:
-    layer = _classifier(given)
+def _weights(layer: nn.Linear) -> dict[str, Any]:
     return {"w": layer.weight, "b": layer.bias}
 
 
-def _vim(train: Features, given: Ingredients) -> dict[str, Any]:
-    # Half of the dimensions: 256 of 512, as OpenOOD has it for CIFAR.
-    return {"d": train.outputs["penultimate"].shape[1] // 2, **_weights(train, given)}
-
-
-def _dice(train: Features, given: Ingredients) -> dict[str, Any]:
-    return {"p": 0.9, **_weights(train, given)}  # of the paper, for CIFAR
-
-
-# Name here -> class there.
-CLASSES = {
-    "maxlogit": "MaxLogit",
-    "entropy": "Entropy",
-    "gen": "GEN",
-    "klm": "KLMatching",
-    "openmax": "OpenMax",
-    "temperature-scaling": "TemperatureScaling",
-    "odin": "ODIN",
-    "gradnorm": "GradNorm",
-    "graduncertainty": "GradUncertainty",
-    "react": "ReAct",
-    "ash": "ASH",
-    "scale": "SCALE",
-    "vra": "VRA",
-    "lts": "LTS",
-    "dice": "DICE",
-    "vim": "ViM",
-    "she": "SHE",
-    "nnguide": "NNGuide",
-    "fdbd": "fDBD",
-    "nci": "NCI",
-    "pnml": "PNML",
-    "gmm": "GMM",
-}
-_FITS = {
-    **dict.fromkeys(("maxlogit", "entropy", "gen", "klm", "openmax", "temperature-scaling"), _on_logits),
-    **dict.fromkeys(("react", "ash", "scale", "vra"), _on_maps),
-    **dict.fromkeys(("gradnorm", "graduncertainty"), _by_weight_gradients),
-    "odin": _by_image_gradients,
-    **dict.fromkeys(("lts", "she", "nnguide", "fdbd", "nci", "pnml"), partial(_on_features, settings=_head)),
-    "gmm": partial(_on_features, settings=_nothing),
-    "dice": partial(_on_features, settings=_dice),
-    "vim": partial(_on_features, settings=_vim),
-}
-_OTHER_NEEDS = {
-    **dict.fromkeys(("openmax", "temperature-scaling", "she"), ("classifier", "labels")),
-    "gmm": ("labels",),
-    "odin": ("classifier", "images"),
+_with_head = _on_features(lambda layer, dim: {"head": layer})
+# Half of the dimensions for ViM: 256 of 512, as OpenOOD has it for CIFAR. DICE's p is of its paper, for CIFAR.
+_vim = _on_features(lambda layer, dim: {"d": dim // 2, **_weights(layer)})
+_dice = _on_features(lambda layer, dim: {"p": 0.9, **_weights(layer)})
+_LAYER, _CLASSES = ("classifier",), ("classifier", "labels")
+# Name here -> class there, how it is fitted, what it needs.
+DETECTORS = {
+    "maxlogit": ("MaxLogit", _on_logits, _LAYER),
+    "entropy": ("Entropy", _on_logits, _LAYER),
+    "gen": ("GEN", _on_logits, _LAYER),
+    "klm": ("KLMatching", _on_logits, _LAYER),
+    "openmax": ("OpenMax", _on_logits, _CLASSES),
+    "temperature-scaling": ("TemperatureScaling", _on_logits, _CLASSES),
+    "odin": ("ODIN", _by_images, ("classifier", "images")),
+    "gradnorm": ("GradNorm", _by_weights, _LAYER),
+    "graduncertainty": ("GradUncertainty", _by_weights, _LAYER),
+    "react": ("ReAct", _on_maps, _LAYER),
+    "ash": ("ASH", _on_maps, _LAYER),
+    "scale": ("SCALE", _on_maps, _LAYER),
+    "vra": ("VRA", _on_maps, _LAYER),
+    "lts": ("LTS", _with_head, _LAYER),
+    "dice": ("DICE", _dice, _LAYER),
+    "vim": ("ViM", _vim, _LAYER),
+    "she": ("SHE", _with_head, _CLASSES),
+    "nnguide": ("NNGuide", _with_head, _LAYER),
+    "fdbd": ("fDBD", _with_head, _LAYER),
+    "nci": ("NCI", _with_head, _LAYER),
+    "pnml": ("PNML", _with_head, _LAYER),
+    "gmm": ("GMM", _on_features(lambda layer, dim: {}), ("labels",)),
 }
 PYTORCH_OOD_SCORES = tuple(
-    Score(name, name, partial(_paper, name), partial(_FITS[name], name), _OTHER_NEEDS.get(name, ("classifier",)))
-    for name in CLASSES
+    Score(name, name, partial(_paper, name), partial(_fit, name), needs) for name, (_, _, needs) in DETECTORS.items()
 )

@@ -1,9 +1,8 @@
 """All scores by name. A new score is its formula and one entry here; a detector of pytorch-ood is one line there."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from utils.errors import UserError, WrongUsage
@@ -18,14 +17,8 @@ from utils.evaluation.scores import (
     logistic_score,
     msp_score,
     prototype_score,
-    weighted_energy_score,
 )
-
-# Why a checkpoint of VOS may lack what VOS trains.
-UNTRAINED_ENERGY = (
-    "it was saved before the first virtual outlier, which trains them (--start_epoch), "
-    "or comes from code that does not save them"
-)
+from utils.losses import log_weighted_sum_exp
 
 
 def _knn(train: Features, given: Ingredients) -> FittedScore:
@@ -33,43 +26,32 @@ def _knn(train: Features, given: Ingredients) -> FittedScore:
     return lambda outputs, images: bank.search(F.normalize(outputs["penultimate"], dim=1), (given.k,)).scores[:, 0]
 
 
-def _prototype(train: Features, given: Ingredients) -> FittedScore:
-    return lambda outputs, images: prototype_score(outputs["embedding"], given.prototypes)
-
-
 def _ssd(train: Features, given: Ingredients) -> FittedScore:
     score = fit_ssd(train.outputs["penultimate"])
     return lambda outputs, images: score(outputs["penultimate"])
 
 
-def _of_classes(fit: Callable[..., Callable[[Tensor], Tensor]], train: Features, given: Ingredients) -> FittedScore:
+def _of_classes(fit: Callable[..., Callable[[Tensor], Tensor]], **settings: bool) -> Callable[..., FittedScore]:
     """`fit`: features (N, D) of ID train, labels, C -> a function of features."""
-    score = fit(train.outputs["penultimate"], train.labels, given.num_classes)
-    return lambda outputs, images: score(outputs["penultimate"])
+
+    def fit_to(train: Features, given: Ingredients) -> FittedScore:
+        score = fit(train.outputs["penultimate"], train.labels, given.num_classes, **settings)
+        return lambda outputs, images: score(outputs["penultimate"])
+
+    return fit_to
 
 
-def _of_logits(score: Callable[[Tensor], Tensor], train: Features, given: Ingredients) -> FittedScore:
-    return lambda outputs, images: score(outputs["logits"])
+def _of_outputs(score: Callable[..., Tensor], *names: str) -> Callable[..., FittedScore]:
+    """`score`: outputs of the network by these names, or of the ingredients -> (N,). Nothing is fitted."""
+
+    def fit_to(train: Features, given: Ingredients) -> FittedScore:
+        known = {name: getattr(given.model, name, None) for name in ("energy", "logistic")}  # what VOS trains
+        known["prototypes"] = given.prototypes
+        return lambda outputs, images: score(*((outputs | known)[name] for name in names)).detach()
+
+    return fit_to
 
 
-def _sigmoid_energy(train: Features, given: Ingredients) -> FittedScore:
-    energy = given.model.energy.detach().to(given.device)
-    return lambda outputs, images: weighted_energy_score(outputs["logits"], energy)
-
-
-def _logistic(train: Features, given: Ingredients) -> FittedScore:
-    energy, trained = given.model.energy.detach().to(given.device), given.model.logistic
-    logistic = nn.Linear(1, 2).requires_grad_(False)
-    logistic.load_state_dict(trained.state_dict())
-    logistic.to(given.device)
-    return lambda outputs, images: logistic_score(outputs["logits"], energy, logistic)
-
-
-def _discrepancy(train: Features, given: Ingredients) -> FittedScore:
-    return lambda outputs, images: discrepancy_score(outputs["logits"], outputs["logits2"])
-
-
-# Papers.
 _SUN = "Out-of-Distribution Detection with Deep Nearest Neighbors (ICML 2022)"
 _LEE = "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks (NeurIPS 2018)"
 _MUELLER = "Mahalanobis++: Improving OOD Detection via Feature Normalization (ICML 2025)"
@@ -82,27 +64,24 @@ _HENDRYCKS = "A Baseline for Detecting Misclassified and Out-of-Distribution Exa
 _DU = "VOS: Learning What You Don't Know by Virtual Outlier Synthesis (ICLR 2022)"
 _YU = "Unsupervised Out-of-Distribution Detection by Maximum Classifier Discrepancy (ICCV 2019)"
 
-_unit_mahalanobis = partial(fit_mahalanobis, unit=True)
-_unit_rmd = partial(fit_relative_mahalanobis, unit=True)
-_VOS = ("classifier", "energy weights")
+_LABELS, _LOGITS, _VOS = ("labels",), ("classifier",), ("classifier", "energy weights")
+_weighted_energy = _of_outputs(log_weighted_sum_exp, "logits", "energy")
+_logistic = _of_outputs(logistic_score, "logits", "energy", "logistic")
+_discrepancy = _of_outputs(discrepancy_score, "logits", "logits2")
 OWN_SCORES = (
     Score("knn", "KNN (K={k})", _SUN, _knn),
-    Score("maha", "Mahalanobis", _LEE, partial(_of_classes, fit_mahalanobis), ("labels",)),
-    Score("maha++", "Mahalanobis++", _MUELLER, partial(_of_classes, _unit_mahalanobis), ("labels",)),
-    Score(
-        "maha-official",
-        "Mahalanobis (official code)",
-        _OFFICIAL,
-        partial(_of_classes, fit_official_mahalanobis),
-        ("labels",),
-    ),
-    Score("rmd", "RMD", _REN, partial(_of_classes, fit_relative_mahalanobis), ("labels",)),
-    Score("rmd++", "RMD++", _MUELLER, partial(_of_classes, _unit_rmd), ("labels",)),
+    Score("maha", "Mahalanobis", _LEE, _of_classes(fit_mahalanobis), _LABELS),
+    Score("maha++", "Mahalanobis++", _MUELLER, _of_classes(fit_mahalanobis, unit=True), _LABELS),
+    Score("maha-official", "Mahalanobis (official code)", _OFFICIAL, _of_classes(fit_official_mahalanobis), _LABELS),
+    Score("rmd", "RMD", _REN, _of_classes(fit_relative_mahalanobis), _LABELS),
+    Score("rmd++", "RMD++", _MUELLER, _of_classes(fit_relative_mahalanobis, unit=True), _LABELS),
     Score("ssd", "SSD", _SEHWAG, _ssd),
-    Score("prototype", "prototype", _PROTOTYPE, _prototype, ("prototypes",)),
-    Score("energy", "energy", _LIU, partial(_of_logits, energy_score), ("classifier",)),
-    Score("msp", "MSP", _HENDRYCKS, partial(_of_logits, msp_score), ("classifier",), probability=True),
-    Score("sigmoid-energy", "sigmoid of the weighted energy", _DU, _sigmoid_energy, _VOS, probability=True),
+    Score(
+        "prototype", "prototype", _PROTOTYPE, _of_outputs(prototype_score, "embedding", "prototypes"), ("prototypes",)
+    ),
+    Score("energy", "energy", _LIU, _of_outputs(energy_score, "logits"), _LOGITS),
+    Score("msp", "MSP", _HENDRYCKS, _of_outputs(msp_score, "logits"), _LOGITS, probability=True),
+    Score("sigmoid-energy", "sigmoid of the weighted energy", _DU, _weighted_energy, _VOS, probability=True),
     Score("logistic", "logistic head", _DU, _logistic, _VOS, probability=True),
     Score("discrepancy", "discrepancy", _YU, _discrepancy, ("classifier", "two heads")),
 )
@@ -118,34 +97,17 @@ def check_names(names: Iterable[str]) -> None:
             raise WrongUsage(f"unknown score {name}; choose from {', '.join(SCORES)}, all")
 
 
-def refusal(name: str, given: Ingredients, method: str) -> str | None:
-    """Why a checkpoint can not give a score; None where it can.
-
-    Args:
-        method: that the checkpoint was trained by, as shown.
-    """
-    missing = [need for need in SCORES[name].needs if not given.has(need)]
-    if not missing:
-        return None
-    if missing[0] == "labels":
-        return f"needs {NEEDS['labels']}, which nobody has said"
-    reason = f"needs {NEEDS[missing[0]]}, which this {method} checkpoint does not have"
-    if missing[0] == "classifier":
-        reason += f": {method} leaves fc as it was drawn"
-    if missing[0] == "energy weights" and method == "VOS":
-        reason += f": {UNTRAINED_ENERGY}"
-    return reason
-
-
 def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[list[Score], list[str]]:
     """The scores of these names in their order, each once, and which others are left out for which reason.
 
     Only `all` leaves anything out: it stands for every score that the checkpoint can give.
 
+    Args:
+        method: that the checkpoint was trained by, as shown.
     Raises:
         UserError: the checkpoint can not give one that was asked for by name.
     """
-    refused = {name: reason for name in SCORES if (reason := refusal(name, given, method))}
+    refused = {name: reason for name, score in SCORES.items() if (reason := _refusal(score, given, method))}
     for name in names:
         if name in refused:
             able = ", ".join(other for other in SCORES if other not in refused)
@@ -157,14 +119,28 @@ def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[li
     return [SCORES[name] for name in dict.fromkeys(names)], []
 
 
+def _refusal(score: Score, given: Ingredients, method: str) -> str | None:
+    """Why a checkpoint can not give a score; None where it can."""
+    need = next((need for need in score.needs if not given.has(need)), None)
+    if need is None:
+        return None
+    why = {
+        "labels": "nobody has said",
+        "classifier": f"this {method} checkpoint does not have: {method} leaves fc as it was drawn",
+    }.get(need, f"this {method} checkpoint does not have")
+    if need == "energy weights" and method == "VOS":
+        why += (
+            ": it was saved before the first virtual outlier, which trains them (--start_epoch), "
+            "or comes from code that does not save them"
+        )
+    return f"needs {NEEDS[need]}, which {why}"
+
+
 def listing() -> str:
     """Every score with what it needs and its paper, as --list-scores prints it."""
-    lines = [
-        (name, " + ".join(("features", *score.needs)), score.paper if isinstance(score.paper, str) else score.paper())
-        for name, score in SCORES.items()
-    ]
+    lines = [("score", "needs", "paper")]
+    for name, score in SCORES.items():
+        paper = score.paper if isinstance(score.paper, str) else score.paper()
+        lines.append((name, " + ".join(("features", *score.needs)), paper))
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
-    head = ("score".ljust(widths[0]), "needs".ljust(widths[1]), "paper")
-    body = ["   ".join(head)]
-    body += ["   ".join((name.ljust(widths[0]), needs.ljust(widths[1]), paper)) for name, needs, paper in lines]
-    return "\n".join(body)
+    return "\n".join(f"{name:{widths[0]}}   {needs:{widths[1]}}   {paper}" for name, needs, paper in lines)

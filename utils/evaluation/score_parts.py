@@ -26,16 +26,6 @@ FittedScore = Callable[[dict[str, Tensor], Any], Tensor]
 
 
 @dataclass(frozen=True)
-class Network:
-    """logits: normalised images (N, 3, S, S) -> (N, C), with gradient to the images.    mean, std: of the channels."""
-
-    logits: Callable[[Tensor], Tensor]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    workers: int = 0
-
-
-@dataclass(frozen=True)
 class Ingredients:
     """What a checkpoint and the command line give to a score; None for what the checkpoint has not.
 
@@ -43,8 +33,8 @@ class Ingredients:
         num_classes: C.    k: neighbour of the KNN score.    device: where scores are computed.
         classifier: the layer from penultimate features to logits, where it was trained.
         prototypes: (C, feat_dim) of the head's space.
-        model: the network, for what VOS and MCD train beside its classifier.
-        network: for scores that need gradients through it.
+        model: the network, for gradients through it, and for what VOS and MCD train beside its classifier.
+        mean, std: of the channels of its images.    workers: that decode them.
         labels: whether the classes of ID train are known.
     """
 
@@ -54,32 +44,22 @@ class Ingredients:
     classifier: nn.Linear | None = None
     prototypes: Tensor | None = None
     model: nn.Module | None = None
-    network: Network | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    workers: int = 0
     labels: bool = True
 
     @classmethod
-    def of(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        k: int,
-        device: torch.device,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        workers: int = 0,
-        labels: bool = True,
-    ) -> "Ingredients":
-        """What this checkpoint gives; the classifier only where its method trains it."""
+    def of(cls, checkpoint: Checkpoint, **settings: Any) -> "Ingredients":
+        """What this checkpoint gives, the classifier only where its method trains it; `settings`: the other fields."""
         model = checkpoint.model
+        classifier = model.fc if checkpoint.method.trains_classifier else None
         return cls(
-            num_classes=model.config["num_classes"],
-            k=k,
-            device=device,
-            classifier=model.fc if checkpoint.method.trains_classifier else None,
+            model.config["num_classes"],
+            classifier=classifier,
             prototypes=checkpoint.prototypes,
             model=model,
-            network=Network(getattr(model, "logits", model), mean, std, workers),
-            labels=labels,
+            **settings,
         )
 
     def has(self, need: str) -> bool:
@@ -90,7 +70,7 @@ class Ingredients:
             "prototypes": self.prototypes,
             "energy weights": getattr(self.model, "energy", None),
             "two heads": getattr(self.model, "head2", None),
-            "images": self.network,
+            "images": True,
         }
         return given[need] is not None
 
@@ -117,11 +97,7 @@ class Score:
     probability: bool = False
 
     def fit(self, train: Features, given: Ingredients) -> FittedScore:
-        """The score as a function, once fitted to ID train.
-
-        Raises:
-            UserError: it can not be fitted to these features.
-        """
+        """The score as a function, once fitted to ID train; a UserError where these features do not allow it."""
         try:
             return self.fit_to(train, given)
         except (ValueError, torch.linalg.LinAlgError) as error:

@@ -64,11 +64,6 @@ def msp_score(logits: Tensor) -> Tensor:
     return (top[:, 0] - others[0].logsumexp(dim=1)).float()  # log p - log(1 - p)
 
 
-def weighted_energy_score(logits: Tensor, energy: Tensor) -> Tensor:
-    """Log-odds of ID in VOS's tutorial, log sum_k relu(w_k) exp f_k. (N, C), energy weights (C,) -> (N,)"""
-    return log_weighted_sum_exp(logits, energy)
-
-
 def logistic_score(logits: Tensor, energy: Tensor, logistic: nn.Linear) -> Tensor:
     """Log-odds of ID by VOS's learned head on the weighted energy. (N, C), energy weights (C,) -> (N,)"""
     outputs = logistic(log_weighted_sum_exp(logits, energy)[:, None])  # N x 2: outlier, ID

@@ -1,10 +1,12 @@
 """The KNN score against faiss-cpu, which has as many threads as torch whatever the device; equality and memory too."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.memory import peak_mb
 from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians
 from utils.evaluation.scores import knn_score
@@ -32,14 +34,12 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
 
 def _measure(rows: Tensor, wanted: Tensor, device: torch.device, name: str) -> dict:
     on_device = rows.to(device), wanted.to(device)
-    megabytes, ours = peak_mb(lambda: knn_score(*on_device, K), device)
+    functions = [lambda: knn_score(*on_device, K)]
+    megabytes, ours = _peak_mb(functions[0], device)
     holds = megabytes is None or megabytes <= MEMORY_MB
     detail = "" if megabytes is None else f"peak {megabytes:,.0f} MB (at most {MEMORY_MB})"
-    functions = [lambda: knn_score(*on_device, K)]
-    baseline = ""
     index = _faiss_index(rows)
     if index is not None:
-        baseline = f"faiss-cpu IndexFlatL2, {torch.get_num_threads()} threads"
         functions.append(lambda: index.search(wanted.numpy(), K))
         theirs = torch.from_numpy(index.search(wanted.numpy(), K)[0][:, -1])
         difference = (ours.cpu() + theirs).abs().max().item()
@@ -50,10 +50,10 @@ def _measure(rows: Tensor, wanted: Tensor, device: torch.device, name: str) -> d
     return make_row(
         f"KNN score, {len(wanted):,} queries, bank {len(rows):,} x {DIM}, K = {K}{name}",
         times[0],
-        baseline,
-        times[1] if index is not None else None,
+        f"faiss-cpu IndexFlatL2, {torch.get_num_threads()} threads" if index else "",
+        times[1] if index else None,
         limit_ms=GPU_TARGET_MS if on_gpu else None,
-        share_of_time=CPU_SHARE if index is not None and not on_gpu else None,
+        share_of_time=CPU_SHARE if index and not on_gpu else None,
         holds=holds,
         detail=detail,
     )
@@ -69,3 +69,24 @@ def _faiss_index(rows: Tensor):
     index = faiss.IndexFlatL2(DIM)
     index.add(rows.numpy())
     return index
+
+
+def _peak_mb(call: Callable[[], Tensor], device: torch.device) -> tuple[float | None, Tensor]:
+    """MiB in use at the worst moment of a call above those before it, None where only Linux tells; and its result."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        result = call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20, result
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
+    except OSError:
+        return None, call()
+    before = _resident_kb("VmRSS")
+    result = call()
+    return (_resident_kb("VmHWM") - before) / 1024, result
+
+
+def _resident_kb(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

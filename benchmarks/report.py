@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.rows import FIELDS
+from utils.evaluation.grid import Grid
+from utils.evaluation.grid import as_text as aligned
 from utils.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
@@ -12,6 +14,11 @@ RESULTS, README = HERE / "results", HERE / "README.md"
 BEGIN, END = "<!-- figures, written by benchmarks/run.py -->\n", "<!-- end of figures -->\n"
 CONDITIONS = ("device", "threads", "date", "load_before", "python", "torch", "torchvision", "cuda", "faiss")
 COLUMNS = ("benchmark", *FIELDS, *CONDITIONS)
+_HEAD = """
+| what | ours, ms | baseline | baseline, ms | result | target | met | |
+|---|---:|---|---:|---|---|---|---|
+"""
+_SHOWN = ("what", "ours_ms", "baseline", "baseline_ms", "result", "target", "met", "detail")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -36,8 +43,8 @@ def _text(value: object) -> str:
 def merge(old: Iterable[dict], new: Sequence[dict], order: Sequence[str]) -> list[dict]:
     """`old` rows with those of the benchmarks in `new` replaced, in the `order` of the benchmarks' names."""
     replaced = {row["benchmark"] for row in new}
-    rows = [*(row for row in old if row["benchmark"] not in replaced), *new]
-    return sorted((row for row in rows if row["benchmark"] in order), key=lambda row: order.index(row["benchmark"]))
+    rows = [*(row for row in old if row["benchmark"] in {*order} - replaced), *new]
+    return sorted(rows, key=lambda row: order.index(row["benchmark"]))
 
 
 def write(path: Path, rows: Iterable[dict]) -> None:
@@ -48,50 +55,33 @@ def write(path: Path, rows: Iterable[dict]) -> None:
         writer.writerows(rows)
 
 
-def update_readme(results: Path = RESULTS, readme: Path = README) -> None:
+def update_readme() -> None:
     """Put the tables of all CSV files between the marks in README.md."""
-    text = readme.read_text(encoding="utf-8")
-    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    with atomic_write(readme, "w") as stream:
-        stream.write(before + figures(results) + after)
+    text = README.read_text(encoding="utf-8")
+    with atomic_write(README, "w") as stream:
+        stream.write(text[: text.index(BEGIN) + len(BEGIN)] + figures() + text[text.index(END) :])
 
 
-def figures(results: Path) -> str:
-    """Markdown tables of all CSV files in a folder."""
-    return "\n".join(_section(path.stem, read(path)) for path in sorted(results.glob("*.csv")))
+def figures() -> str:
+    """Markdown tables of all CSV files."""
+    return "\n".join(_section(path.stem, read(path)) for path in sorted(RESULTS.glob("*.csv")))
 
 
 def _section(name: str, rows: Sequence[dict[str, str]]) -> str:
-    lines = [
-        f"### {name}",
-        "",
-        "| what | ours, ms | baseline | baseline, ms | result | target | met | |",
-        "|---|---:|---|---:|---|---|---|---|",
-    ]
-    shown = ("what", "ours_ms", "baseline", "baseline_ms", "result", "target", "met", "detail")
-    lines += [f"| {' | '.join(row[column] for column in shown)} |" for row in rows]
-    conditions: dict[tuple[str, ...], list[str]] = {}
+    table = "".join(f"| {' | '.join(row[column] for column in _SHOWN)} |\n" for row in rows)
+    measured: dict[tuple[str, ...], dict[str, None]] = {}
     for row in rows:
-        names = conditions.setdefault(tuple(row[column] for column in CONDITIONS), [])
-        if row["benchmark"] not in names:
-            names.append(row["benchmark"])
-    lines.append("")
-    for values, names in conditions.items():
-        said = dict(zip(CONDITIONS, values, strict=True))
-        versions = ", ".join(f"{key} {said[key]}" for key in CONDITIONS[4:] if said[key])
-        lines.append(
-            f"* {', '.join(names)}: {said['device']}, {said['threads']} CPU threads, {said['date']}, "
-            f"load {said['load_before']} before, {versions}"
-        )
-    return "\n".join(lines) + "\n"
+        measured.setdefault(tuple(row[column] for column in CONDITIONS), {})[row["benchmark"]] = None
+    below = ""
+    for values, names in measured.items():
+        device, threads, date, load, *others = values
+        versions = ", ".join(f"{what} {value}" for what, value in zip(CONDITIONS[4:], others, strict=True) if value)
+        below += f"* {', '.join(names)}: {device}, {threads} CPU threads, {date}, load {load} before, {versions}\n"
+    return f"### {name}\n{_HEAD}{table}\n{below}"
 
 
 def short_table(rows: Sequence[dict]) -> str:
     """Aligned text of a few columns, for the console."""
-    cells = [("what", "ours, ms", "result", "target", "met")]
-    cells += [(row["what"], row["ours_ms"], row["result"], row["target"], row["met"]) for row in map(as_text, rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    return "\n".join(
-        f"{what:<{widths[0]}}  {ours:>{widths[1]}}  {result:<{widths[2]}}  {target:<{widths[3]}}  {met}".rstrip()
-        for what, ours, result, target, met in cells
-    )
+    shown = ("what", "ours_ms", "result", "target", "met")
+    body = [[row[column] for column in shown] for row in map(as_text, rows)]
+    return aligned(Grid("", ("what", "ours, ms", "result", "target", "met"), body, ())).strip()

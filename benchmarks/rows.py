@@ -23,32 +23,16 @@ def make_row(
         holds: what else the target asks for, such as bounded memory; said in `detail`.
     """
     ratio = None if baseline_ms is None else baseline_ms / ours_ms
+    target, met, result = "", None, ""
+    if ratio is not None:
+        result = f"{ratio:,.0f} times as fast" if ratio >= 100 else f"{ratio:.3g} times as fast"
     if limit_ms is not None:
-        target, met = f"at most {_duration(limit_ms)}", ours_ms <= limit_ms
+        duration = f"{limit_ms / 60_000:.3g} min" if limit_ms >= 60_000 else f"{limit_ms:.4g} ms"
+        target, met = f"at most {duration}", ours_ms <= limit_ms
     elif share_of_time is not None:
         target, met = f"at most {share_of_time:.4g} of its time", 1 / ratio <= share_of_time
+        result = f"{1 / ratio:.3f} of its time"
     elif times_as_fast is not None:
         target, met = f"at least {times_as_fast:.4g} times as fast", ratio >= times_as_fast
-    else:
-        target, met = "", None
-    if ratio is None:
-        result = ""
-    elif share_of_time is not None:
-        result = f"{1 / ratio:.3f} of its time"
-    else:
-        result = f"{ratio:,.0f} times as fast" if ratio >= 100 else f"{ratio:.3g} times as fast"
-    return {
-        "what": what,
-        "ours_ms": ours_ms,
-        "baseline": baseline,
-        "baseline_ms": baseline_ms,
-        "ratio": ratio,
-        "result": result,
-        "target": target,
-        "met": "" if met is None else "yes" if met and holds else "no",
-        "detail": detail,
-    }
-
-
-def _duration(milliseconds: float) -> str:
-    return f"{milliseconds / 60_000:.3g} min" if milliseconds >= 60_000 else f"{milliseconds:.4g} ms"
+    met = "" if met is None else "yes" if met and holds else "no"
+    return dict(zip(FIELDS, (what, ours_ms, baseline, baseline_ms, ratio, result, target, met, detail), strict=True))

@@ -2,7 +2,6 @@
 
     python benchmarks/run.py                       all, on the GPU if there is one; about 8 minutes on two CPU cores
     python benchmarks/run.py --only step knn       some; the other rows of the CSV stay as they are
-    python benchmarks/run.py --only knn-huge       16 GB of memory: a KNN bank of 1,281,167 x 2,048 in float16
     python benchmarks/run.py --quick               tiny sizes: does everything run? Writes nothing unless --out is given
 
 Figures go to benchmarks/results/<device>.csv, and from there into benchmarks/README.md; a table comes last.
@@ -16,11 +15,12 @@ import sys
 import time
 import traceback
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import import_module, metadata, util
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import positive_int
 from utils.cli.start import start
 
 if __name__ == "__main__":
@@ -32,12 +32,10 @@ import torchvision
 from benchmarks import report
 
 # Every bench_NAME.py in this folder has `measure(device, *, quick)`, which returns rows.
-_MODULES = {
-    path.stem.removeprefix("bench_").replace("_", "-"): import_module(f"benchmarks.{path.stem}")
+BENCHMARKS = {
+    path.stem.removeprefix("bench_"): import_module(f"benchmarks.{path.stem}").measure
     for path in sorted(Path(__file__).parent.glob("bench_*.py"))
 }
-BENCHMARKS = {name: module.measure for name, module in _MODULES.items()}
-BY_REQUEST = [name for name, module in _MODULES.items() if getattr(module, "BY_REQUEST", False)]
 
 
 def main(command_line: list[str] | None = None) -> int:
@@ -49,19 +47,19 @@ def main(command_line: list[str] | None = None) -> int:
     out = args.out or (None if args.quick else report.RESULTS)
     here = conditions(device)
     done, failed = [], []
-    for name in args.only or [name for name in BENCHMARKS if name not in BY_REQUEST]:
-        start = time.monotonic()
+    for name in args.only or BENCHMARKS:
+        begun = time.monotonic()
         print(f"{name} ...", flush=True)
         try:
             rows = [{"benchmark": name, **row, **here} for row in BENCHMARKS[name](device, quick=args.quick)]
-            if args.quick:  # the targets are for full sizes
-                rows = [row | {"target": "", "met": ""} for row in rows]
         except Exception:  # one that breaks off shall not cost the figures of the others
             traceback.print_exc()
             failed.append(name)
             continue
+        if args.quick:  # the targets are for full sizes
+            rows = [row | {"target": "", "met": ""} for row in rows]
         done += rows
-        print(f"{report.short_table(rows)}\n{name}: {time.monotonic() - start:.0f} s\n", flush=True)
+        print(f"{report.short_table(rows)}\n{name}: {time.monotonic() - begun:.0f} s\n", flush=True)
         if out:
             path = out / f"{file_name(device)}.csv"
             report.write(path, report.merge(report.read(path), list(map(report.as_text, rows)), tuple(BENCHMARKS)))
@@ -75,22 +73,13 @@ def main(command_line: list[str] | None = None) -> int:
 
 def parse_arguments(command_line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--device",
-        choices=("cpu", "cuda"),
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="default: cuda if there is one",
-    )
+    there = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    parser.add_argument("--device", choices=there, default=there[-1], help="default: cuda if there is one")
     parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, whose figures mean nothing")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: what torch chooses)")
+    parser.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads (default: what torch chooses)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the CSV (default: benchmarks/results)")
-    args = parser.parse_args(command_line)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: there is no GPU that this PyTorch can use")
-    if args.threads is not None and args.threads < 1:
-        parser.error("--threads needs a number of at least 1")
-    return args
+    return parser.parse_args(command_line)
 
 
 def conditions(device: torch.device) -> dict[str, object]:
@@ -104,7 +93,7 @@ def conditions(device: torch.device) -> dict[str, object]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "faiss": _version("faiss-cpu"),
+        "faiss": metadata.version("faiss-cpu") if util.find_spec("faiss") else None,
     }
 
 
@@ -112,21 +101,14 @@ def device_name(device: torch.device) -> str:
     """Name of the GPU; of a CPU its kind and the cores that this process may use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
-    return f"{model or platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+    found = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)", found, re.MULTILINE)
+    return f"{model[1] if model else platform.machine()} ({os.cpu_count()} cores)"
 
 
 def file_name(device: torch.device) -> str:
     """Name of the CSV without ending: cpu, or the GPU's name such as nvidia-h200."""
     return "cpu" if device.type == "cpu" else re.sub(r"[^a-z0-9]+", "-", device_name(device).lower()).strip("-")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

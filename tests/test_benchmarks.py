@@ -96,7 +96,7 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(tmp_path) -> None:
 def test_the_readme_shows_the_figures_of_the_csv_files() -> None:
     text = report.README.read_text(encoding="utf-8")
     shown = text[text.index(report.BEGIN) + len(report.BEGIN) : text.index(report.END)]
-    assert shown == report.figures(report.RESULTS)
+    assert shown == report.figures()
     names = [line.split("`")[1] for line in text[: text.index(report.BEGIN)].splitlines() if line.startswith("| `")]
     assert names == list(run.BENCHMARKS)
 

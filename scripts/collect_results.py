@@ -3,7 +3,7 @@
     python scripts/collect_results.py                                      the tables of everything that is gathered
     python scripts/collect_results.py checkpoints/CIFAR-10/NAME --experiment mine    gather a run folder first
     python scripts/collect_results.py --id CIFAR-100 --format latex
-    python scripts/collect_results.py --readme             make the tables of README.md and results/README.md anew
+    python scripts/collect_results.py --readme             make the tables of README.md, docs/ and results/ anew
 
 One row per checkpoint, benchmark, OOD set and score; the same again replaces its row. Runs that differ in their seed
 alone become mean and standard deviation; runs with other settings, images or benchmarks are never averaged.
@@ -11,6 +11,7 @@ alone become mean and standard deviation; runs with other settings, images or be
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.data.id_records import full_id_name
 from utils.errors import UserError, run_script
 from utils.evaluation.benchmark import BENCHMARKS
-from utils.evaluation.grid import as_latex, as_markdown, as_text
+from utils.evaluation.grid import Grid, as_latex, as_markdown, as_text
 from utils.results import published, readme, rows
 from utils.results.aggregate import aggregate
 from utils.results.tables import by_method
@@ -26,34 +27,32 @@ from utils.results.tables import by_method
 FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
 
 
-def metrics_files(places: list[Path]) -> list[Path]:
-    """Every metrics.json that the places are or hold.
+def metrics_files(place: Path) -> list[Path]:
+    """Every metrics.json that a place is or holds.
 
     Raises:
         UserError: a place without one.
     """
-    found = []
-    for place in places:
-        here = [place] if place.is_file() else sorted(place.rglob("metrics.json"))
-        if not here:
-            raise UserError(
-                f"no evaluation found.\n  looked for : {place}{'/**/metrics.json' if place.is_dir() else ''}\n"
-                "  get it by  : eval_cider.py, which leaves it in eval_<epoch>/ of the run folder"
-            )
-        found += here
+    found = [place] if place.is_file() else sorted(place.rglob("metrics.json"))
+    if not found:
+        raise UserError(
+            f"no evaluation found.\n  looked for : {place}{'/**/metrics.json' if place.is_dir() else ''}\n"
+            "  get it by  : eval_cider.py, which leaves it in eval_<epoch>/ of the run folder"
+        )
     return found
 
 
-def print_tables(found: list[rows.Row], id_names: list[str], form: str) -> None:
+def print_tables(found: Sequence[rows.Row], id_names: Sequence[str], show: Callable[[Grid], str]) -> None:
     """For each ID set tables per experiment and benchmark, and the published lines of each benchmark."""
     lines = published.lines()
-    show = FORMATS[form]
     for id_name in id_names:
-        of_id = [row for row in found if row.id == id_name]
-        for name in dict.fromkeys(name for row in of_id for name in row.experiment.split() or [""]):
-            groups = aggregate(row for row in of_id if name in (row.experiment.split() or [""]))
-            for grid in readme.by_experiment(groups, lines):
-                print(f"{name or 'no experiment named'}:\n{show(grid)}")
+        by_experiment: dict[str, list[rows.Row]] = {}
+        for row in found:
+            for name in row.experiment.split() or ["no experiment named"]:
+                by_experiment.setdefault(name, []).extend([row] if row.id == id_name else [])
+        for name, its in by_experiment.items():
+            for grid in readme.by_experiment(aggregate(its), lines):
+                print(f"{name}:\n{show(grid)}")
         for benchmark in BENCHMARKS:
             if its := readme.published_lines(lines, id_name, benchmark):
                 print(f"published:\n{show(by_method(its))}")
@@ -74,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         "the tables of this experiment alone",
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="text", help="default: text")
-    parser.add_argument("--readme", action="store_true", help="make the tables of README.md and results/README.md anew")
+    parser.add_argument("--readme", action="store_true", help="make the tables of the pages anew")
     args = parser.parse_args()
     if args.readme and args.csv != rows.MEASURED:
         parser.error("the pages show results/measured.csv; --readme does not go with another --csv")
@@ -84,16 +83,15 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Gather, print, and write the pages, as asked for."""
     args = parse_arguments()
-    new = [row for file in metrics_files(args.places) for row in rows.from_metrics(file, args.experiment)]
+    files = [file for place in args.places for file in metrics_files(place)]
+    new = [row for file in files for row in rows.from_metrics(file, args.experiment)]
     if new:
         rows.gather(new, args.csv)
-    found = rows.read(args.csv)
-    if args.experiment:
-        found = [row for row in found if args.experiment in row.experiment.split()]
+    found = [row for row in rows.read(args.csv) if not args.experiment or args.experiment in row.experiment.split()]
     known = list(dict.fromkeys(row.id for row in new or found))
     if args.id and args.id not in [*(row.id for row in found), *(line.facts["id"] for line in published.lines())]:
         raise UserError(f"there is nothing on {args.id}\n  there are  : {', '.join(known) or 'no rows at all'}")
-    print_tables(found, [args.id] if args.id else known, args.format)
+    print_tables(found, [args.id] if args.id else known, FORMATS[args.format])
     if args.readme:
         for page, changed in readme.fill_pages().items():
             print(f"{page}: {'tables made anew' if changed else 'unchanged'}")

@@ -7,7 +7,6 @@ The other runs stand in results/demo_range.csv, each with its command, threads a
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.errors import UserError, run_script
-from utils.files import REPOSITORY
+from utils.files import REPOSITORY, read_json
 
-MEASURED = REPOSITORY / "results" / "demo_range.csv"
 # One run has one combination of these.
 RUN = ("instructions", "threads", "seed", "cpu")
 Rows = Sequence[Mapping[str, str]]
@@ -25,19 +23,22 @@ Rows = Sequence[Mapping[str, str]]
 
 def read_rows() -> list[dict[str, str]]:
     """The measured rows: one for each run and OOD set, metrics in percent."""
-    with open(MEASURED, newline="", encoding="utf-8") as stream:
+    with open(REPOSITORY / "results" / "demo_range.csv", newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 def expected(rows: Rows) -> dict[str, str]:
     """OOD set -> the range of all runs in words: `FPR95 1.40 to 20.03, AUROC 97.39 to 99.59`."""
-    found = {}
-    for name in dict.fromkeys(row["ood"] for row in rows):
-        fpr95, auroc = (
-            sorted((row[metric] for row in rows if row["ood"] == name), key=float) for metric in ("fpr95", "auroc")
-        )
-        found[name] = f"FPR95 {fpr95[0]} to {fpr95[-1]}, AUROC {auroc[0]} to {auroc[-1]}"
-    return found
+    return {
+        name: "FPR95 {} to {}, AUROC {} to {}".format(*ends(rows, name, "fpr95"), *ends(rows, name, "auroc"))
+        for name in dict.fromkeys(row["ood"] for row in rows)
+    }
+
+
+def ends(rows: Rows, ood: str, metric: str) -> tuple[str, str]:
+    """The smallest and the largest figure of all runs, as they stand in the file."""
+    values = sorted((row[metric] for row in rows if row["ood"] == ood), key=float)
+    return values[0], values[-1]
 
 
 def verdict(rows: Rows, metrics: Mapping[str, Mapping[str, float]]) -> str:
@@ -46,21 +47,16 @@ def verdict(rows: Rows, metrics: Mapping[str, Mapping[str, float]]) -> str:
     Args:
         rows: of `read_rows`.    metrics: OOD set -> metric -> a fraction, as in metrics.json.
     """
-    lines = [
-        f"What {len({tuple(row[key] for key in RUN) for row in rows})} runs came to, over CPUs, threads and seeds:"
-    ]
+    runs = {tuple(row[key] for key in RUN) for row in rows}
+    lines = [f"What {len(runs)} runs came to, over CPUs, threads and seeds:"]
     outside = []
     for name, words in expected(rows).items():
         fpr95, auroc = (round(100 * metrics[name][metric], 2) for metric in ("fpr95", "auroc"))
-        others = [row for row in rows if row["ood"] == name]
-        if fpr95 > max(float(row["fpr95"]) for row in others) or auroc < min(float(row["auroc"]) for row in others):
+        if fpr95 > float(ends(rows, name, "fpr95")[1]) or auroc < float(ends(rows, name, "auroc")[0]):
             outside.append(name)
         lines.append(f"  {name:<15} {words}; this one {fpr95:.2f}, {auroc:.2f}")
-    if outside:
-        return "\n".join(
-            [*lines, f"Worse than any of them: {', '.join(outside)}. It may be chance; try --seed 1, 2, 3."]
-        )
-    return "\n".join([*lines, "This one is as it should be."])
+    worse = f"Worse than any of them: {', '.join(outside)}. It may be chance; try --seed 1, 2, 3."
+    return "\n".join([*lines, worse if outside else "This one is as it should be."])
 
 
 def main() -> None:
@@ -73,7 +69,7 @@ def main() -> None:
         raise UserError(
             f"no evaluation found.\n  looked for : {run}/eval_*/metrics.json\n  do         : sh scripts/demo.sh"
         )
-    print(verdict(read_rows(), json.loads(found[-1].read_text(encoding="utf-8"))["ood"]))
+    print(verdict(read_rows(), read_json(found[-1])["ood"]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from models.cider import CIDERNet
+from utils.checkpoint import load_checkpoint, official_format, save
+from utils.evaluation.collapse import collapse
+from utils.evaluation.scores import nearest_prototype
 from utils.losses import MixtureLikelihoodLoss, PrototypeContrastLoss
+from utils.prototypes import class_directions
 from utils.prototypes.mixture import MixturePrototypes
 
 GOLDEN = np.load(Path(__file__).parent / "golden/palm.npz")
@@ -85,6 +90,24 @@ def test_half_precision_inside_autocast_does_not_overflow():
         loss = MixtureLikelihoodLoss()(features, prototypes.detach(), weights) + PrototypeContrastLoss(2)(prototypes)
     assert loss.dtype == torch.float32 and loss.isfinite()
     torch.testing.assert_close(weights.sum(1), torch.ones(6))
+
+
+def test_what_a_checkpoint_holds_is_read_class_by_class(tmp_path):
+    """Prototype j is of class j mod C: in the nearest one, in the directions of the classes, in what is warned of."""
+    model = CIDERNet(width=8, feat_dim=8, num_classes=3)
+    rows = unit(6, 8).float()
+    save(official_format(model, rows, method="palm", epoch=1, args={}, class_names=("a", "b", "c")), tmp_path / "x.pt")
+    found = load_checkpoint(tmp_path / "x.pt").prototypes
+    assert torch.equal(found, rows)
+    expected = torch.stack([(rows[c] + rows[c + 3]) / 2 for c in range(3)])
+    torch.testing.assert_close(class_directions(found, 3), expected)
+    assert nearest_prototype(rows, found).tolist() == [0, 1, 2, 3, 4, 5]
+    twice = torch.cat([torch.eye(3, 8)] * 2)  # a class may have two prototypes in one place
+    assert collapse(3, 0.9, twice) is None
+    assert (
+        collapse(3, 0.9, torch.eye(6, 8)[[0, 0, 1, 2, 2, 3]])
+        == "2 of 3 classes share their prototype with another class"
+    )
 
 
 def test_what_is_refused():

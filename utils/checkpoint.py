@@ -26,7 +26,7 @@ from utils.methods import Method, find_method
 class Checkpoint:
     """A trained network and what its file says about it.
 
-    `model` is in eval mode on the CPU; `prototypes` (C, D) are the EMA prototypes of the head's space, or None;
+    `model` is in eval mode on the CPU; `prototypes` (C, D) of the head's space, PALM's (C * P, D), or None;
     `unlabelled` says which unlabelled test images the training has seen (MCD), or is None: it has seen none;
     `args` has no more than "input" and `class_names` is () for files of other code. A network whose file has no
     classifier has one for 0 classes.

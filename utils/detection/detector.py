@@ -152,8 +152,10 @@ class Detector:
                 "  do         : use --amp off; if that does not help, the checkpoint is of a run that failed"
             )
         if self._prototypes is not None:
-            # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau).
-            probabilities = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
+            # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau), or its sum
+            # over the prototypes of the class.
+            shares = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
+            probabilities = shares.view(len(shares), -1, len(self.class_names)).sum(1)
             return Findings(scores, *reversed(probabilities.max(1)))
         if neighbours is not None:
             return Findings(scores, majority_vote(self._labels, neighbours.indices), None)

@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from utils.prototypes import class_directions
+
 # Share of the way from chance to a perfect ID accuracy; CIFAR-10 after four epochs of a narrow network has 0.64.
 LEARNED = 0.25
 # Cosine of two prototypes in one place: 8 degrees apart, where prototypes that are spread have 90 or more.
@@ -22,13 +24,16 @@ def collapse(num_classes: int, id_accuracy: float | None = None, prototypes: Ten
     Args:
         num_classes: C.
         id_accuracy: of ID test by KNN or the classifier, as a fraction; None where nobody has measured it.
-        prototypes: (C, D) of the head; None for methods without.
+        prototypes: (C, D) of the head, or of a mixture (C * P, D); None for methods without.
     """
     faults = []
     chance = 1 / num_classes
     if id_accuracy is not None and id_accuracy - chance < LEARNED * (1 - chance):
         faults.append(f"ID accuracy is {100 * id_accuracy:.1f} %, where guessing gives {100 * chance:.1f} %")
-    if prototypes is not None and 2 * (sharing := classes_that_share(prototypes)) >= num_classes:
+    if (
+        prototypes is not None
+        and 2 * (sharing := classes_that_share(class_directions(prototypes, num_classes))) >= num_classes
+    ):
         faults.append(f"{sharing} of {num_classes} classes share their prototype with another class")
     return "; ".join(faults) or None
 

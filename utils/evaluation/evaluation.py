@@ -25,7 +25,7 @@ from utils.evaluation.metrics import (
 from utils.evaluation.neighbours import sweep_k
 from utils.evaluation.score_parts import Ingredients, Score
 from utils.evaluation.scores import majority_vote, nearest_prototype
-from utils.prototypes import class_means
+from utils.prototypes import class_directions, class_means
 
 ID_TEST = "ID test"
 WHOLE_ID_TEST = "whole ID test"
@@ -197,7 +197,7 @@ def _result(
 def _id_accuracy(test: Features, knn_classes: Tensor, given: Ingredients) -> dict[str, float | None]:
     found: dict[str, float | None] = {"knn": accuracy(knn_classes, test.labels), "nearest_prototype": None}
     if given.prototypes is not None:
-        classes = nearest_prototype(test.outputs["embedding"], given.prototypes)
+        classes = nearest_prototype(test.outputs["embedding"], given.prototypes) % given.num_classes
         found["nearest_prototype"] = accuracy(classes, test.labels)
     # CIDER and SupCon leave fc as it was drawn: its accuracy would be chance, and would be taken for the network's.
     if given.classifier is not None:
@@ -210,6 +210,7 @@ def _geometry(rows: Tensor, means: Tensor, test: Features, prototypes: Tensor | 
     """Degrees: of penultimate features with class means of ID train, and head/... of head outputs with prototypes."""
     found = {"dispersion": dispersion_degrees(means), "compactness": compactness_degrees(rows, means, test.labels)}
     if prototypes is not None:
-        found["head/dispersion"] = dispersion_degrees(prototypes)
-        found["head/compactness"] = compactness_degrees(test.outputs["embedding"], prototypes, test.labels)
+        directions = class_directions(prototypes, len(means))
+        found["head/dispersion"] = dispersion_degrees(directions)
+        found["head/compactness"] = compactness_degrees(test.outputs["embedding"], directions, test.labels)
     return found

@@ -20,6 +20,7 @@ from utils.evaluation.ood import OODSets
 from utils.evaluation.projection import MOST_POINTS, project, sample_rows
 from utils.evaluation.tables import Mean, Row, Table
 from utils.files import atomic_write, portable
+from utils.prototypes import class_directions
 
 PICTURES = "histograms roc near_far angles features_pca features_tsne prototypes discrepancy k_sweep".split()
 
@@ -219,8 +220,9 @@ def draw(
     drawn.append(plots.angle_histograms(album, angles.pop(ID_TEST), angles, evaluation.separability))
     if projection != "none":
         drawn.append(_draw_features(album, evaluation, class_names, projection, seed))
-    if prototypes is not None and len(prototypes) == len(class_names):
-        drawn.append(feature_plots.prototype_angles(album, prototypes.cpu().numpy(), class_names))
+    if prototypes is not None and class_names and len(prototypes) % len(class_names) == 0:
+        directions = class_directions(prototypes.cpu(), len(class_names)).numpy()
+        drawn.append(feature_plots.prototype_angles(album, directions, class_names))
     if evaluation.sweep:
         drawn.append(plots.metrics_over_k(album, evaluation.sweep, evaluation.k))
     return drawn

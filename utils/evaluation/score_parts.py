@@ -32,7 +32,7 @@ class Ingredients:
     Attributes:
         num_classes: C.    k: neighbour of the KNN score.    device: where scores are computed.
         classifier: the layer from penultimate features to logits, where it was trained.
-        prototypes: (C, feat_dim) of the head's space.
+        prototypes: (C, feat_dim) of the head's space, or of a mixture (C * P, feat_dim).
         model: the network, for gradients through it, and for what VOS and MCD train beside its classifier.
         mean, std: of the channels of its images.    workers: that decode them.
         labels: whether the classes of ID train are known.

@@ -7,18 +7,23 @@ from torch.nn import functional as F
 from utils.prototypes.scan import check_batch, scan_prototypes
 
 
-class _Prototypes(nn.Module):
-    """Prototypes (C, D) under the name `prototypes`."""
+class Prototypes(nn.Module):
+    """Prototypes under the name `prototypes`: (C, D), or (C * P, D) of which j is of class j mod C."""
 
     prototypes: Tensor
 
     @torch.no_grad()
+    def unit(self) -> Tensor:
+        """Unit rows of the moment, without gradient."""
+        return self.prototypes
+
+    @torch.no_grad()
     def start_at(self, rows: Tensor) -> None:
-        """Begin with these rows (C, D)."""
+        """Begin with these rows."""
         self.prototypes.copy_(rows)
 
 
-class EMAPrototypes(_Prototypes):
+class EMAPrototypes(Prototypes):
     """Prototypes of CIDER, an exponential moving average of the embeddings of their class (Ming et al. 2023, eq. 8).
 
     mu_y <- normalise( momentum * mu_y + (1 - momentum) * z )        for every row z of class y, one after the other
@@ -36,10 +41,6 @@ class EMAPrototypes(_Prototypes):
             raise ValueError(f"momentum must be in [0, 1), not {momentum}")
         self.momentum = momentum
         self.register_buffer("prototypes", torch.zeros(num_classes, feat_dim))
-
-    def unit(self) -> Tensor:
-        """Unit rows (C, D) of the moment, without gradient: the buffer."""
-        return self.prototypes
 
     def update(self, features: Tensor, labels: Tensor) -> Tensor:
         """Move the prototypes by one batch, in the order of its rows.
@@ -62,7 +63,7 @@ class EMAPrototypes(_Prototypes):
         return updated
 
 
-class LearnablePrototypes(_Prototypes):
+class LearnablePrototypes(Prototypes):
     """Prototypes as plain parameters in the optimiser, without a moving average: an ablation of the CIDER paper.
 
     The parameter `prototypes` (C, D) starts in random directions; `forward()` gives unit rows (C, D) with gradient.
@@ -74,11 +75,15 @@ class LearnablePrototypes(_Prototypes):
 
     @torch.no_grad()
     def unit(self) -> Tensor:
-        """Unit rows (C, D) of the moment, without gradient."""
         return self()
 
     def forward(self) -> Tensor:
         return F.normalize(self.prototypes, dim=1)
+
+
+def class_directions(prototypes: Tensor, num_classes: int) -> Tensor:
+    """Where the classes stand: (C, D) means of the prototypes (C * P, D) of each, of any length for P > 1."""
+    return prototypes.view(-1, num_classes, prototypes.shape[1]).mean(0)
 
 
 def class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -1,13 +1,14 @@
 """Several prototypes a class, to which embeddings are assigned in part: those of PALM."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from utils.prototypes import Prototypes
 from utils.prototypes.scan import check_batch
 
 
-class MixturePrototypes(nn.Module):
+class MixturePrototypes(Prototypes):
     """Prototypes of PALM: P a class, each a moving average of the embeddings assigned to it (Lu et al. 2024).
 
     p_j <- normalise( momentum * p_j + (1 - momentum) * sum_i w_ij z_i )
@@ -23,8 +24,6 @@ class MixturePrototypes(nn.Module):
     Raises:
         ValueError: momentum outside [0, 1), or more nearest prototypes than a class has.
     """
-
-    prototypes: Tensor
 
     def __init__(
         self,

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from utils.errors import warn
 from utils.evaluation.collapse import ways_out
-from utils.prototypes import EMAPrototypes, LearnablePrototypes
+from utils.prototypes import Prototypes, class_directions
 
 COLLAPSED = 0.99  # mean cosine between the embeddings of a batch; fresh networks have 0.92 to 0.96
 SHARED = 0.9  # cosine between two prototypes above which their classes share one place
@@ -52,7 +53,7 @@ class HeadMonitor(Monitor):
 
     def __init__(
         self,
-        prototypes: EMAPrototypes | LearnablePrototypes | None = None,
+        prototypes: Prototypes | None = None,
         class_names: Sequence[str] = (),
         warmup_epochs: int = 0,
         trained_with: Mapping[str, Any] | None = None,
@@ -77,7 +78,8 @@ class HeadMonitor(Monitor):
         return line
 
     def _prototype_geometry(self, epoch: float) -> dict[str, float]:
-        unit, names = self._prototypes.unit().double().cpu(), self._class_names
+        rows, names = self._prototypes.unit().double().cpu(), self._class_names
+        unit = F.normalize(class_directions(rows, len(names)), dim=1)
         cosines = (unit @ unit.T)[tuple(pairs := torch.triu_indices(len(unit), len(unit), 1))]
         closest = cosines.topk(min(NAMED_PAIRS, len(cosines)))
         shared = [
@@ -85,7 +87,8 @@ class HeadMonitor(Monitor):
             for (a, b), value in zip(pairs.T[closest.indices].tolist(), closest.values.tolist(), strict=True)
             if value > SHARED
         ]
-        if shared and epoch > self._warmup_epochs:
+        # Those of a mixture start close together and leave slowly.
+        if shared and epoch > self._warmup_epochs and len(rows) == len(names):
             self._warn(
                 "shared",
                 f"classes share one prototype: {', '.join(shared)}. Such pairs tend to stay together and cost AUROC. "

@@ -3,13 +3,14 @@
 import shutil
 import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.archive_files import LSUN, everything_in, lsun_files, png, served, tar_of, zip_of
 from utils.errors import UserError
 from utils.prepare import archives
-from utils.prepare.archives import ArchiveError, temporary_folder, unpack
+from utils.prepare.archives import ArchiveError, unpack
 from utils.prepare.inventory import look
 from utils.prepare.prepare import prepare
 
@@ -77,7 +78,8 @@ def test_of_a_hostile_archive_nothing_but_the_images_gets_out(server, tmp_path, 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_archive_whose_names_are_all_wanted_stays_in_its_folder(tmp_path, kind):
     (tmp_path / "a.tar").write_bytes(tar_of({}, *HOSTILE[kind], compression=""))
-    with temporary_folder(tmp_path) as folder:
+    with TemporaryDirectory(dir=tmp_path) as name:
+        folder = Path(name)
         try:
             unpack(tmp_path / "a.tar", folder, lambda name: True)
         except ArchiveError as error:
@@ -90,7 +92,8 @@ def test_an_archive_larger_than_the_disk_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.tar").write_bytes(tar_of({"a": b"x" * 5_000}))
     usage = shutil.disk_usage(tmp_path)._replace(free=4_000)
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: usage)
-    with temporary_folder(tmp_path) as folder:
+    with TemporaryDirectory(dir=tmp_path) as name:
+        folder = Path(name)
         with pytest.raises(ArchiveError, match="needs 0.0 MB"):
             unpack(tmp_path / "a.tar", folder, lambda name: True)
         assert everything_in(folder) == []

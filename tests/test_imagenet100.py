@@ -196,7 +196,7 @@ def test_what_is_missing_or_in_the_way_is_named(make, imagenet, tmp_path):
     fails("another choice of classes", imagenet, tmp_path / "subset", "--random", "5")
     (tmp_path / "subset/val" / PUBLIC[0]).unlink()
     (tmp_path / "subset/val" / PUBLIC[0]).symlink_to(tmp_path / "moved away")
-    fails(f"1 classes missing ({PUBLIC[0]})", imagenet, tmp_path / "subset")
+    fails(f"1 are missing, not wanted or have other images ({PUBLIC[0]})", imagenet, tmp_path / "subset")
     (tmp_path / "file").touch()
     fails("cannot be made", imagenet, tmp_path / "file" / "subset")
 

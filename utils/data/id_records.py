@@ -73,6 +73,9 @@ _CIFAR = dict(
 )
 # The cross-entropy baseline on CIFAR is a choice of this repository; the CIDER paper does not give one.
 _CROSS_ENTROPY = dict(epochs=200, batch_size=128, learning_rate=0.1, cosine=False, warmup="none", weight_decay=5e-4)
+_FINE_TUNED = dict(model="resnet34", stem="imagenet", pretrained=True, save_epoch=10)
+# Of an own folder, by the number of images: folder_batches in utils/cli/settings.py.
+_BY_IMAGES = dict(model="resnet18", batch_size=None, learning_rate=None)
 _RECORDS = (
     IDSet(
         name="digits",
@@ -154,37 +157,10 @@ _RECORDS = (
         resizable=True,
         settings={
             # The official schedule would not leave its warm-up of ten epochs within the ten epochs of the paper.
-            "cider": dict(
-                model="resnet34",
-                stem="imagenet",
-                pretrained=True,
-                epochs=10,
-                batch_size=512,
-                learning_rate=0.01,
-                warmup_epochs=1,
-                save_epoch=10,
-                proto_m=0.95,
-                w=2.0,
-                seed=4,
-            ),
-            "vos": dict(
-                model="resnet34",
-                stem="imagenet",
-                pretrained=True,
-                feat_dim=64,
-                epochs=10,
-                learning_rate=0.01,
-                save_epoch=10,
-            ),
-            "mcd": dict(
-                model="resnet34",
-                stem="imagenet",
-                pretrained=True,
-                pretrain_epochs=10,
-                pretrain_learning_rate=0.01,
-                ood=["dtd"],
-                save_epoch=10,
-            ),
+            "cider": _FINE_TUNED
+            | dict(epochs=10, batch_size=512, learning_rate=0.01, warmup_epochs=1, proto_m=0.95, w=2.0, seed=4),
+            "vos": _FINE_TUNED | dict(feat_dim=64, epochs=10, learning_rate=0.01),
+            "mcd": _FINE_TUNED | dict(pretrain_epochs=10, pretrain_learning_rate=0.01, ood=["dtd"]),
         },
     ),
     IDSet(
@@ -197,11 +173,9 @@ _RECORDS = (
         own=True,
         resizable=True,
         settings={
-            "cider": dict(
-                model="resnet18",
+            "cider": _BY_IMAGES
+            | dict(
                 epochs=100,
-                batch_size=None,  # by the number of images: folder_batches in utils/cli/settings.py
-                learning_rate=None,
                 warmup_epochs=5,
                 proto_m=0.95,
                 w=2.0,
@@ -209,15 +183,8 @@ _RECORDS = (
                 seed=4,
                 train_layers="all",
             ),
-            "vos": dict(model="resnet18", feat_dim=64, batch_size=None, learning_rate=None),
-            "mcd": dict(
-                model="resnet18",
-                batch_size=None,
-                learning_rate=None,
-                pretrain_epochs=100,
-                pretrain_batch_size=None,
-                pretrain_learning_rate=None,
-            ),
+            "vos": _BY_IMAGES | dict(feat_dim=64),
+            "mcd": _BY_IMAGES | dict(pretrain_epochs=100, pretrain_batch_size=None, pretrain_learning_rate=None),
         },
     ),
 )

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
 from utils.data.places import as_user_errors
@@ -158,10 +158,10 @@ class FileImages(ImageSet):
         """
         device = torch.device(device)
         loader = DataLoader(
-            _DecodedFiles(self.paths, self.size),
+            self.paths,
             batch_size=batch_size,
             num_workers=workers,
-            collate_fn=collate_or_fault,
+            collate_fn=partial(_decoded, size=self.size),
             worker_init_fn=leave_process_group,
             pin_memory=device.type == "cuda",
         )
@@ -224,23 +224,9 @@ def decoding_threads() -> int:
     return min(16, os.cpu_count() or 1)
 
 
-class _DecodedFiles(Dataset):
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths = paths
-        self.size = size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor | str:
-        # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
-        try:
-            return torch.from_numpy(resize_center_crop(read_image(self.paths[index]), self.size))
-        except UserError as error:
-            return str(error)
-
-
-def collate_or_fault(items: list[torch.Tensor | str]) -> torch.Tensor | str:
-    """A batch of images; where one could not be read, what is wrong with it."""
-    faults = [item for item in items if isinstance(item, str)]
-    return faults[0] if faults else torch.stack(items)
+def _decoded(paths: Sequence[Path], size: int) -> torch.Tensor | str:
+    # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
+    try:
+        return torch.stack([torch.from_numpy(resize_center_crop(read_image(path), size)) for path in paths])
+    except UserError as error:
+        return str(error)

@@ -20,6 +20,7 @@ MODES = ("transductive", "inductive")
 PAPER_CHOICE = 1_000
 FULL_SET = 10_000  # smaller sets give a tenth for the choice
 SMALLEST_CHOICE = 50
+_LISTS = ("choice", "unlabelled", "scored")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class SetSplit:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("choice", "unlabelled", "scored"):
+        for name in _LISTS:
             rows = getattr(self, name)
             if not rows or list(rows) != sorted(set(rows)) or not 0 <= rows[0] <= rows[-1] < self.images:
                 raise ValueError(f"the {name} list is not a list of different rows of {self.images} images")
@@ -111,8 +112,8 @@ def as_plain(split: Split) -> dict[str, Any]:
     return {
         "mode": split.mode,
         "seed": split.seed,
-        "id": {"name": split.id_name, **_plain_lists(split.id)},
-        "ood": {name: _plain_lists(part) for name, part in split.ood.items()},
+        "id": {"name": split.id_name, **_plain_set(split.id)},
+        "ood": {name: _plain_set(part) for name, part in split.ood.items()},
     }
 
 
@@ -122,15 +123,9 @@ def from_plain(content: Mapping[str, Any]) -> Split:
     Raises:
         ValueError, TypeError, KeyError: not of that form.
     """
-    own = dict(content["id"])
-    name = str(own.pop("name"))
-    return Split(
-        mode=str(content["mode"]),
-        seed=int(content["seed"]),
-        id_name=name,
-        id=_lists(own),
-        ood={str(key): _lists(part) for key, part in content["ood"].items()},
-    )
+    ood = {str(name): _set_of(part) for name, part in content["ood"].items()}
+    id_name, own = str(content["id"]["name"]), _set_of(content["id"])
+    return Split(str(content["mode"]), int(content["seed"]), id_name, own, ood)
 
 
 def save_split(path: Path, split: Split) -> None:
@@ -155,14 +150,10 @@ def load_split(path: Path) -> Split:
         raise UserError(f"{path} is not a split.json of train_mcd.py ({one_line(repr(error))})") from error
 
 
-def _plain_lists(part: SetSplit) -> dict[str, Any]:
-    return {
-        "images": part.images,
-        "fingerprint": part.fingerprint,
-        **{name: list(getattr(part, name)) for name in ("choice", "unlabelled", "scored")},
-    }
+def _plain_set(part: SetSplit) -> dict[str, Any]:
+    return {**vars(part), **{name: list(getattr(part, name)) for name in _LISTS}}
 
 
-def _lists(content: Mapping[str, Any]) -> SetSplit:
-    lists = {name: tuple(map(int, content[name])) for name in ("choice", "unlabelled", "scored")}
-    return SetSplit(images=int(content["images"]), fingerprint=str(content["fingerprint"]), **lists)
+def _set_of(content: Mapping[str, Any]) -> SetSplit:
+    lists = (tuple(map(int, content[name])) for name in _LISTS)
+    return SetSplit(int(content["images"]), *lists, str(content["fingerprint"]))

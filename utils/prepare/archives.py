@@ -1,7 +1,6 @@
 """Unpacking tar and zip archives that nobody vouches for: nothing of it outside one folder."""
 
 import lzma
-import secrets
 import shutil
 import tarfile
 import zipfile
@@ -22,18 +21,6 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, RuntimeError, EOFError, zlib.e
 
 class ArchiveError(Exception):
     """An archive that is damaged, or that holds what no data set needs; the message says what."""
-
-
-@contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new hidden folder in `parent`, removed when the block ends, well or not."""
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f".unpacking-{secrets.token_hex(4)}"
-    folder.mkdir()  # tempfile's would be closed to everybody else
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def file_names(archive: Path) -> list[str]:

@@ -118,17 +118,15 @@ def is_made(place: Path, sources: Mapping[str, Class], chosen: Mapping[str, Imag
         return False
     require_folder(place)
     there = {child.name for child in folders_in(place)}
-    faults = {
-        "missing": sorted(set(chosen) - there),
-        "not wanted": sorted(there - set(chosen)),
-        "with other images": [
-            name for name in sorted(there & set(chosen)) if not _same(place / name, sources[name], chosen[name])
-        ],
-    }
-    found = [f"{len(names):,} classes {what} ({abridged(names)})" for what, names in faults.items() if names]
-    if found:
+    other = sorted(
+        name
+        for name in there | set(chosen)
+        if name not in there or name not in chosen or not _same(place / name, sources[name], chosen[name])
+    )
+    if other:
         raise UserError(
-            f"another choice of classes stands there: {'; '.join(found)}\n  place      : {shown(place)}\n"
+            f"another choice of classes stands there: {len(other):,} are missing, not wanted or have other images "
+            f"({abridged(other)})\n  place      : {shown(place)}\n"
             "  do         : move it away, or name another DEST"
         )
     return True

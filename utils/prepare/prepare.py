@@ -3,13 +3,14 @@
 import hashlib
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from utils.data.image_folder import IMAGE_SUFFIXES, list_images
 from utils.data.ood_files import DRAWN_HERE, existing_places, list_file_beside
 from utils.data.ood_table import OODSet
 from utils.errors import UserError
 from utils.files import atomic_write, file_sha256
-from utils.prepare.archives import ArchiveError, file_names, temporary_folder, unpack
+from utils.prepare.archives import ArchiveError, file_names, unpack
 from utils.prepare.download import DownloadError, fetch, file_md5
 from utils.prepare.inventory import add_record, cifar_faults, images_digest, look
 from utils.prepare.sources import ARRAYS, Download, downloads_of, places_of
@@ -101,9 +102,9 @@ def _get_file(row: OODSet, download: Download) -> None:
 
 def _unpack_into(row: OODSet, download: Download, place: Path, data_root: Path) -> None:
     # On the disk of the place, so that moving in is one rename: a set is there as a whole or not at all.
-    with temporary_folder(data_root) as folder:
+    with TemporaryDirectory(prefix=".unpacking-", dir=data_root) as folder:
         try:
-            unpacked = _unpacked(row, download.file, place, folder)
+            unpacked = _unpacked(row, download.file, place, Path(folder))
             _require_right_content(row, unpacked)
         except ArchiveError as error:
             raise UserError(

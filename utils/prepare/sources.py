@@ -27,7 +27,6 @@ class ByHand(NamedTuple):
     how: str
 
 
-_DRIVE = "https://drive.google.com/drive/folders/"
 BY_HAND = (
     ByHand(
         "ImageNet-100",
@@ -35,20 +34,17 @@ BY_HAND = (
         "ImageNet (ILSVRC 2012) after registration at https://image-net.org; then `python scripts/make_imagenet100.py "
         "SRC` makes the folder, with the 100 classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt",
     ),
-    ByHand(
-        "checkpoint-CIFAR-10",
-        "checkpoints/CIFAR-10/<name>/checkpoint_500.pth.tar",
-        _DRIVE + "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn",
-    ),
-    ByHand(
-        "checkpoint-CIFAR-100",
-        "checkpoints/CIFAR-100/<name>/checkpoint_500.pth.tar",
-        _DRIVE + "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN",
-    ),
-    ByHand(
-        "checkpoint-ImageNet-100",
-        "checkpoints/ImageNet-100/<name>/checkpoint_<epoch>.pth.tar",
-        _DRIVE + "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-",
+    *(
+        ByHand(
+            f"checkpoint-{name}",
+            f"checkpoints/{name}/<name>/checkpoint_{epoch}.pth.tar",
+            f"https://drive.google.com/drive/folders/{folder}",
+        )
+        for name, epoch, folder in (
+            ("CIFAR-10", "500", "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn"),
+            ("CIFAR-100", "500", "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN"),
+            ("ImageNet-100", "<epoch>", "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-"),
+        )
     ),
 )
 

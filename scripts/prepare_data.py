@@ -10,7 +10,6 @@ Sets go to datasets/ of this repository in the layout of the official CIDER code
 exit status is 1 when a set could not be prepared, or when --check finds one that is not as it should be.
 """
 
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -26,13 +25,9 @@ if __name__ == "__main__":
 from utils.data.id_records import full_id_name, id_set
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.errors import UserError, run_script
-from utils.prepare.download import megabytes
 from utils.prepare.inventory import check, check_imagenet_100, look
 from utils.prepare.prepare import prepare
 from utils.prepare.sources import BY_HAND, downloads_of, places_of
-
-# What --list may say of a set that it has counted and not read.
-STATES = {"missing": "missing", "found": "there, not read", "other": "other"}
 
 
 def main() -> int:
@@ -41,7 +36,7 @@ def main() -> int:
     if args.check:
         return check_sets(args.only, args.root, decode=args.decode)
     rows = choose(args.only)
-    print(f"data root: {args.root}   ({megabytes(free_space(args.root))} free)")
+    print(f"data root: {args.root}")
     if args.list:
         return list_sets(rows, args.root, everything=args.only is None)
     return prepare_sets(rows, args.root)
@@ -89,7 +84,8 @@ def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
         }
         if found.state == "other" and found.place not in places:
             facts["found at"] = str(found.place)
-        show(row.name, f"{STATES[found.state]}{': ' + found.what if found.what else ''}", facts)
+        state = "there, not read" if found.state == "found" else found.state
+        show(row.name, f"{state}{': ' + found.what if found.what else ''}", facts)
     if everything:
         for row in OOD_SETS:
             if row.kind == "generated":
@@ -109,12 +105,6 @@ def show(name: str, state: str, facts: dict[str, str]) -> None:
 def size_text(row: OODSet) -> str:
     """How large the download is, as far as it is known before it starts."""
     return "size not stated" if row.megabytes is None else f"about {row.megabytes:,} MB"
-
-
-def free_space(root: Path) -> int:
-    """Bytes free on the disk that the data root is on, whether or not the folder exists yet."""
-    existing = next(place for place in (root.absolute(), *root.absolute().parents) if place.exists())
-    return shutil.disk_usage(existing).free
 
 
 def check_sets(names: list[str] | None, root: Path, *, decode: bool) -> int:
@@ -150,9 +140,6 @@ def prepare_sets(rows: list[OODSet], root: Path) -> int:
             print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
     if failed:
         print(f"not prepared: {', '.join(failed)}", file=sys.stderr)
-    size = sum(file.stat().st_size for file in (root / "downloads").glob("*"))
-    if size:
-        print(f"{root / 'downloads'} holds {megabytes(size)}; what is unpacked is no longer needed there")
     return int(bool(failed))
 
 

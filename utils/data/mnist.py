@@ -18,8 +18,8 @@ _MAGIC = 2051  # unsigned bytes in three dimensions
 _LARGEST = _HEADER.size + 70_000 * SIDE * SIDE
 
 
-def load_mnist(folder: Path) -> torch.Tensor:
-    """Training and then test images: (N, 3, 28, 28) uint8, three times the same grey.
+def load_mnist(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Training and then test images: (N, 3, 28, 28) uint8, three times the same grey; no notes.
 
     Args:
         folder: one that holds at least one of the two files.
@@ -36,7 +36,7 @@ def load_mnist(folder: Path) -> torch.Tensor:
     if not paths:
         raise FileNotFoundError(folder / FILES[0])
     grey = torch.from_numpy(np.concatenate([_read(path) for path in paths]))
-    return grey[:, None].expand(-1, 3, -1, -1).contiguous()
+    return grey[:, None].expand(-1, 3, -1, -1).contiguous(), ()
 
 
 def _read(path: Path) -> np.ndarray:

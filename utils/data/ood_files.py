@@ -1,13 +1,13 @@
 """Finding an OOD set of the table below the OOD root, and what the set is called by what was found."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from utils.data import cifar
+from utils.data import cifar, mnist, svhn
 from utils.data.id_records import id_set
 from utils.data.image_folder import load_files
 from utils.data.images import ImageSet, TensorImages, resized
@@ -57,17 +57,18 @@ def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def first_loaded(row: OODSet, root: Path, load: Callable[[Path], Any], files: Sequence[str], remark: str = "") -> Any:
-    """What `load` makes of the first folder of a set below `root` where it raises no FileNotFoundError.
-
-    Args:
-        files: of which one was looked for, for the message.
-    """
+def load_arrays(row: OODSet, root: Path, *, whole: bool = False) -> tuple[Tensor, Notes]:
+    """Images (N, 3, S, S) uint8 and notes of SVHN (its selection, or the whole test set) or MNIST, below `root`."""
+    load = partial(svhn.load_svhn, whole=whole) if row.kind == "svhn" else mnist.load_mnist
     for folder in existing_places(root, row.folders):
         try:
             return load(folder)
         except FileNotFoundError:
             continue
+    files, remark = mnist.FILES, ""
+    if row.kind == "svhn":
+        files = (svhn.FULL_FILE,) if whole else (svhn.FULL_FILE, svhn.SELECTED_FILE)
+        remark = " (the whole test set)" if whole else ""
     raise MissingSet(row, [root / row.folders[0] / name for name in files], remark)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.data import digits, generated, mnist
+from utils.data import digits, generated
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images, other_files_note
@@ -18,15 +18,14 @@ from utils.data.ood_files import (
     at_size,
     existing_places,
     find_cifar_set,
-    first_loaded,
     list_file_beside,
+    load_arrays,
     load_cifar_set,
     named_by_count,
 )
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.openood import load_set, openood_count
 from utils.data.places import as_user_errors
-from utils.data.svhn import FULL_FILE, SELECTED_FILE, load_selected_svhn
 from utils.errors import UserError, shown
 
 # A set that is larger is cut to a fixed subset of this many images.
@@ -81,14 +80,12 @@ def load_ood(name: str, id_data: IDData, root: str | Path | None = None, *, seed
     if row.name == "TIN" and openood_count(row.name, id_data.name):
         return load_set(row.name, id_data, root)  # all of its images would hold classes of the ID set
     doubt = ""
-    if row.kind == "svhn":
-        content, notes = first_loaded(row, root, load_selected_svhn, (FULL_FILE, SELECTED_FILE))
-    elif row.kind == "mnist":
-        content, notes = first_loaded(row, root, mnist.load_mnist, mnist.FILES), ()
+    if row.kind == "files":
+        content, notes, doubt = _files_of(row, root)
     elif row.kind == "cifar":
         content, _, notes = load_cifar_set(row, root)
     else:
-        content, notes, doubt = _files_of(row, root)
+        content, notes = load_arrays(row, root)
     loaded, found = _cut_at_size(row.name, content, notes, id_data.size, seed)
     return named_by_count(loaded, row.name, row.count, found, doubt=doubt)
 

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.data import mnist, svhn
 from utils.data.id_records import id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images
 from utils.data.images import ImageSet
-from utils.data.ood_files import MissingSet, at_size, existing_places, first_loaded, load_cifar_set, named_by_count
+from utils.data.ood_files import MissingSet, at_size, existing_places, load_arrays, load_cifar_set, named_by_count
 from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
 from utils.data.places import as_user_errors
 from utils.errors import UserError
@@ -77,10 +76,8 @@ def load_set(name: str, id_data: IDData, root: str | Path | None = None) -> Imag
         raise UserError(f"OpenOOD has no OOD set {name} for {id_data.name}\n  known      : {known}")
     root = Path(root or id_set(id_data.name).ood_folder)
     notes = ()
-    if row.kind == "svhn":
-        content, notes = first_loaded(row, root, svhn.load_full_svhn, [svhn.FULL_FILE], " (the whole test set)")
-    elif row.kind == "mnist":
-        content = first_loaded(row, root, mnist.load_mnist, mnist.FILES)
+    if row.kind in ("svhn", "mnist"):
+        content, notes = load_arrays(row, root, whole=True)
     elif row.kind == "cifar":
         images, labels, notes = load_cifar_set(row, root)
         content = images[~_numbered_within_class(labels, lists.get("near_left_out", []))]

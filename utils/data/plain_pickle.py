@@ -94,10 +94,6 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
-    return b""
-
-
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("latin1")
@@ -113,8 +109,8 @@ _STAND_INS = {
     "numpy.ndarray": _Array,
     "numpy.dtype": NumberType,
     "_codecs.encode": _encoded,
-    "builtins.bytes": _no_bytes,
-    "__builtin__.bytes": _no_bytes,
+    "builtins.bytes": lambda: b"",
+    "__builtin__.bytes": lambda: b"",
 }
 
 

@@ -15,27 +15,23 @@ PER_DIGIT = 1_000
 PUBLISHED_MD5 = "eb5a983be6a315427106f1b164d9cef3"  # of test_32x32.mat
 
 
-def load_selected_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """The first 1,000 test images of each digit: (N, 3, 32, 32) uint8 and notes.
+def load_svhn(folder: Path, *, whole: bool = False) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The first 1,000 test images of each digit, or all 26,032: (N, 3, 32, 32) uint8 and notes.
 
-    They are taken from test_32x32.mat, or read from selected_test_32x32.mat where that is not there.
+    They are taken from test_32x32.mat; the selection is read from selected_test_32x32.mat where that is not there.
 
     Raises:
-        UserError: a file is damaged. FileNotFoundError: neither is there.
+        UserError: a file is damaged. FileNotFoundError: it is not there.
     """
-    if is_file(folder / SELECTED_FILE) and not is_file(folder / FULL_FILE):
+    if not whole and is_file(folder / SELECTED_FILE) and not is_file(folder / FULL_FILE):
         images = _read_mat(folder / SELECTED_FILE)[0]
         return images, (f"SVHN: {SELECTED_FILE} is used as it is: no checksum is published to compare it with",)
     images, labels, notes = _read_mat(folder / FULL_FILE)
+    if whole:
+        return images, notes
     # The labels are 1..10, and 10 is the digit 0.
     rows = np.concatenate([np.flatnonzero(labels % 10 == digit)[:PER_DIGIT] for digit in range(10)])
     return images[np.sort(rows)], notes
-
-
-def load_full_svhn(folder: Path) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """All test images: (26,032, 3, 32, 32) uint8 in the published file, and notes. Errors as `load_selected_svhn`."""
-    images, _, notes = _read_mat(folder / FULL_FILE)
-    return images, notes
 
 
 def _read_mat(path: Path) -> tuple[torch.Tensor, np.ndarray, tuple[str, ...]]:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data import cifar, mnist
+from utils.data import cifar
 from utils.data.id_records import id_set
 from utils.data.image_folder import list_images, unreadable
 from utils.data.imagenet import read_imagenet_100
+from utils.data.mnist import load_mnist
 from utils.data.ood_files import existing_places
 from utils.data.ood_table import OODSet
 from utils.data.places import as_user_errors
-from utils.data.svhn import load_selected_svhn
+from utils.data.svhn import load_svhn
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, file_sha256, read_json
 from utils.prepare.download import file_md5
@@ -140,10 +141,10 @@ def _look_for_cifar(row: OODSet, data_root: Path) -> Found:
 
 
 def _look_for_arrays(row: OODSet, data_root: Path) -> Found:
-    load = {"svhn": lambda folder: load_selected_svhn(folder)[0], "mnist": mnist.load_mnist}[row.kind]
+    load = {"svhn": load_svhn, "mnist": load_mnist}[row.kind]
     for folder in existing_places(ood_roots(row, data_root)[0], row.folders):
         try:
-            return _counted(row, folder, len(load(folder)))
+            return _counted(row, folder, len(load(folder)[0]))
         except FileNotFoundError:
             continue
         except UserError as error:

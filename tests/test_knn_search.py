@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from utils.evaluation import knn_search as module
 from utils.evaluation.knn_search import Bank, knn_search
-from utils.evaluation.scores import knn_score, knn_scores
+from utils.evaluation.scores import knn_score
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_bank_is_prepared_once_and_gives_the_same_for_any_batches(small_tiles,
 def test_equal_to_golden_values():
     golden = np.load(GOLDEN / "knn.npz")
     ks = (1, 10, 50, 300)
-    found = knn_scores(golden["bank"], golden["queries"], ks)
+    found = knn_search(golden["bank"], golden["queries"], ks).scores
     for column, k in enumerate(ks):
         np.testing.assert_allclose(-found[:, column], golden[f"k{k}/squared_l2"], rtol=1e-5, atol=1e-6)
         assert torch.equal(found[:, column], knn_score(golden["bank"], golden["queries"], k))
@@ -214,4 +214,4 @@ def test_an_empty_bank_is_refused():
 
 
 def test_no_queries_give_no_scores():
-    assert knn_scores(np.zeros((5, 3)), np.zeros((0, 3)), (1, 2)).shape == (0, 2)
+    assert knn_search(np.zeros((5, 3)), np.zeros((0, 3)), (1, 2)).scores.shape == (0, 2)

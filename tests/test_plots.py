@@ -14,6 +14,7 @@ from PIL import Image
 
 from utils.evaluation import feature_plots, plots
 from utils.evaluation.drawing import STYLES, Album, drawable
+from utils.evaluation.evaluation import ScoreResult
 from utils.evaluation.projection import project, sample_rows
 from utils.evaluation.tables import Row
 
@@ -26,29 +27,32 @@ def settings():
     return {name: matplotlib.rcParams[name] for name in Album(None, "").rc}
 
 
+def result(ood, id_scores=ID, threshold=-0.6, name="ssd"):
+    metrics = {each: {"fpr95": 0.1, "auroc": 1.0} for each in ood}
+    return ScoreResult(name, "score", None, id_scores, ood, threshold, False, metrics, None, None)
+
+
 def histograms(album, ood=OOD):
-    return plots.score_histograms(album, ID, ood, -0.6, label="score", subtitles=dict.fromkeys(ood, "AUROC 1"))
+    return plots.score_histograms(album, result(ood))
 
 
 def distances(album, ood=OOD):
     scores = {name: -abs(rows) - 1 for name, rows in ood.items()}
-    texts = dict.fromkeys(ood, "x")
-    return plots.score_histograms(album, -abs(ID), scores, -0.9, label="d", subtitles=texts, distance=True)
+    return plots.score_histograms(album, result(scores, -abs(ID), -0.9, "knn"))
 
 
 def roc(album, ood=OOD):
-    return plots.roc_curves(album, ID, ood, dict.fromkeys(ood, 0.5))
+    return plots.roc_curves(album, result(ood))
 
 
 def angles(album, ood=OOD):
-    others = {name: 40 + 9 * abs(rows) for name, rows in ood.items()}
-    return plots.angle_histograms(album, 10 + abs(ID), others, dict.fromkeys(ood, 12.5))
+    degrees = {"ID test": 10 + abs(ID), **{name: 40 + 9 * abs(rows) for name, rows in ood.items()}}
+    return plots.angle_histograms(album, degrees, dict.fromkeys(ood, 12.5))
 
 
 def discrepancies(album, ood=OOD):
-    distances = {name: np.random.default_rng(0).uniform(0.5, 2, 100) for name in ood}
-    others = {name: -rows for name, rows in distances.items()}
-    return plots.discrepancy_histograms(album, -abs(ID) / 20, others, 6, subtitles=dict.fromkeys(ood, "x"))
+    others = {name: -np.random.default_rng(0).uniform(0.5, 2, 100) for name in ood}
+    return plots.discrepancy_histograms(album, result(others, -abs(ID) / 20), 6)
 
 
 def over_k(album, ood=OOD):
@@ -125,7 +129,7 @@ def test_any_number_of_sets_fits(count, tmp_path):
 
 def test_scores_that_are_all_equal_and_a_hundred_classes_are_drawn(tmp_path):
     album = Album(tmp_path, "")
-    plots.score_histograms(album, np.zeros(9), {"x": np.zeros(9)}, 0.0, label="s", subtitles={"x": ""})
+    plots.score_histograms(album, result({"x": np.zeros(9)}, np.zeros(9), 0.0))
     prototypes(album, classes=100)
     assert len(list(tmp_path.iterdir())) == 4
 
@@ -141,7 +145,7 @@ def test_squared_distances_are_shown_as_distances_with_id_to_the_left(monkeypatc
     id_scores, ood = -np.linspace(0.01, 0.04, 100), {"x": -np.linspace(0.5, 1, 100)}
 
     def draw(album):
-        plots.score_histograms(album, id_scores, ood, -0.04, label="d", subtitles={"x": ""}, distance=True)
+        plots.score_histograms(album, result(ood, id_scores, -0.04, "knn"))
 
     axes = shown_figure(monkeypatch, draw).axes[0]
     assert axes.lines[0].get_xdata()[0] == pytest.approx(0.2)
@@ -185,8 +189,8 @@ def test_the_discrepancy_is_shown_as_a_distance_with_its_ideal(monkeypatch):
 
 
 def test_a_failing_figure_leaves_no_file(tmp_path):
-    with pytest.raises(ValueError, match="no OOD scores"):
-        roc(Album(tmp_path, ""), {"empty": np.zeros(0)})
+    with pytest.raises(ValueError, match="1 of 2 OOD scores are not finite"):
+        roc(Album(tmp_path, ""), {"broken": np.array([0, np.nan])})
     assert list(tmp_path.iterdir()) == []
 
 

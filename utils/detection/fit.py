@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
@@ -20,9 +19,7 @@ from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, one_line, shown, warn
 from utils.evaluation.features import Features, extract
 from utils.evaluation.inputs import InputFormat, trained_format
-from utils.evaluation.knn_search import knn_search
-from utils.evaluation.metrics import accuracy
-from utils.evaluation.scores import majority_vote
+from utils.evaluation.quick import vote_accuracy
 from utils.files import typed
 
 
@@ -170,16 +167,10 @@ def fit_reference(
         k=k,
         source=f"the held-out fifth of {folder}",
         class_names=checkpoint.class_names or names,
-        id_accuracy=None if images.labels is None else _knn_accuracy(train, found, k),
+        id_accuracy=None if images.labels is None else vote_accuracy(train.to(device), found.to(device), k),
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
-    outputs = {name: values.to(device) for name, values in found.outputs.items()}
-    return replace(reference, id_scores={score: fitted(outputs, others).detach().cpu()}), images.notes
-
-
-def _knn_accuracy(train: Features, held_out: Features, k: int) -> float:
-    bank, queries = (F.normalize(each.outputs["penultimate"], dim=1) for each in (train, held_out))
-    return accuracy(majority_vote(train.labels, knn_search(bank, queries, (k,)).indices), held_out.labels)
+    return replace(reference, id_scores={score: fitted(found.to(device).outputs, others).cpu()}), images.notes
 
 
 def _too_few(count: int, k: int, folder: Path) -> UserError:

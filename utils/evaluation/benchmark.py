@@ -17,7 +17,7 @@ class Benchmark:
     """What a benchmark lays down.
 
     Attributes:
-        name: of the option.    label: as tables have it.
+        name: of the option.    label: as tables have it.    notes: for below its tables.
         positive: "ID" or "OOD", the class that its FPR95 calls positive.
         groups: ID set -> group, which has a mean ("mean", "near", "far") -> its OOD sets in their order.
         counts: ID set -> OOD set -> images of a whole one, where the benchmark has others than the table of sets.
@@ -25,7 +25,6 @@ class Benchmark:
             `lists_sha256`; "" for the sets of the table and the whole ID test set.
         neighbours: candidates for K of the KNN score, of which the best on validation images of `lists` is taken, ties
             to the smaller; () for the K of the ID set.
-        notes: for below its tables.
     """
 
     name: str

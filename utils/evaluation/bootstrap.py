@@ -21,11 +21,9 @@ def bootstrap_metrics(
     numbers depend on the test images; it does not say how they depend on the training run.
 
     Args:
-        id_scores: (N,).    ood_scores: name -> (M,).    positive: as in `ood_metrics`.
+        id_scores: (N,).    ood_scores: name -> (M,).    positive, errors: as in `ood_metrics`.
     Returns:
         OOD set -> metric -> (resamples,) fractions.
-    Raises:
-        ValueError: as in `ood_metrics`.
     """
     id_scores = checked_scores(id_scores, "ID")
     return {
@@ -49,10 +47,8 @@ def _resampled(
     found = []
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)
-        ids, oods = (
-            _drawn_counts(groups, count, rows, draws)
-            for groups, draws in ((id_groups, id_draws), (ood_groups, ood_draws))
-        )
+        ids = _drawn_counts(id_groups, count, rows, id_draws)
+        oods = _drawn_counts(ood_groups, count, rows, ood_draws)
         found.append(metrics_of_counts(ids, oods, positive))
     return {metric: np.concatenate([part[metric] for part in found]) for metric in found[0]}
 

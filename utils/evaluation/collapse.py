@@ -18,13 +18,11 @@ def collapse(num_classes: int, id_accuracy: float | None = None, prototypes: Ten
     """What is wrong with a network that does not tell its ID classes apart; None where nothing is.
 
     Collapsed is a network whose ID accuracy a has (a - 1/C) / (1 - 1/C) < 0.25, or for which at least half of the
-    classes share their prototype with another one (cosine above 0.99). A training that has failed has one or both;
-    so has one that has hardly begun, of which the same is true.
+    classes share their prototype with another one (cosine above 0.99); so has one whose training has hardly begun.
 
     Args:
-        num_classes: C.
+        num_classes: C.    prototypes: (C, D) of the head, or of a mixture (C * P, D); None for methods without.
         id_accuracy: of ID test by KNN or the classifier, as a fraction; None where nobody has measured it.
-        prototypes: (C, D) of the head, or of a mixture (C * P, D); None for methods without.
     """
     faults = []
     chance = 1 / num_classes
@@ -49,8 +47,7 @@ def collapse_warning(fault: str, trained_with: Mapping[str, Any]) -> str:
     """The warning about what `collapse` found: what it means, and what else to try.
 
     Args:
-        trained_with: the arguments of the training as its checkpoint has them; empty where nobody knows them. Nothing
-            is proposed that was set already.
+        trained_with: the arguments of the training, so that nothing is proposed that was set already; may be empty.
     """
     return (
         f"warning: THIS NETWORK HAS COLLAPSED: {fault}. Do not rely on its OOD scores.\n"

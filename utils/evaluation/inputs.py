@@ -1,6 +1,5 @@
 """What an evaluation starts from: the checkpoint file, and the ID set as its network was trained on it."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -47,47 +46,33 @@ def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int
     folders = [place for place in sorted(checkpoints.glob(f"{id_name or '*'}/*")) if place.is_dir()]
     named = [folder for folder in folders if folder.name == run]
     if not named:
-        raise UserError(_unknown_run(checkpoints, id_name, run, folders))
+        get_it_by = "training with train_cider.py, train_vos.py or train_mcd.py, or pass --ckpt FILE"
+        if run in OFFICIAL_RUNS:
+            id_set, file, address = OFFICIAL_RUNS[run]
+            place = checkpoints / id_set / run / file
+            get_it_by = f"hand, it is the authors': {address}\n  put it at  : {place}"
+        raise UserError(
+            "checkpoint not found: there is no run of that name.\n"
+            f"  looked for : {checkpoints / (id_name or '*') / run}\n"
+            f"  there are  : {', '.join(str(folder.relative_to(checkpoints)) for folder in folders) or 'none'}\n"
+            f"  get it by  : {get_it_by}"
+        )
     if len(named) > 1:
         raise UserError(
             f"several runs are called {run}: {', '.join(map(str, named))}\n"
             "  do         : say which with --in-dataset or --ckpt"
         )
-    found = {}
-    for path in named[0].glob("checkpoint_*.pth.tar"):
-        if match := re.fullmatch(r"checkpoint_(\d+)\.pth\.tar", path.name):
-            found[int(match[1])] = path
+    pattern = re.compile(r"checkpoint_(\d+)\.pth\.tar")
+    found = {int(match[1]): path for path in named[0].iterdir() if (match := pattern.fullmatch(path.name))}
     epoch = max(found, default=None) if epoch is None else epoch
     if epoch not in found:
-        there = ", ".join(map(str, sorted(found))) or "none"
         raise UserError(
             f"checkpoint not found.\n"
             f"  looked for : {named[0]}/checkpoint_{'<epoch>' if epoch is None else epoch}.pth.tar\n"
-            f"  there are  : epochs {there}\n"
+            f"  there are  : epochs {', '.join(map(str, sorted(found))) or 'none'}\n"
             "  get it by  : finishing the training, or pass --ckpt FILE"
         )
     return found[epoch]
-
-
-def _unknown_run(checkpoints: Path, id_name: str | None, run: str, folders: list[Path]) -> str:
-    """The message for a run that is not there: those that are, and where the authors' are."""
-    names = [str(folder.relative_to(checkpoints)) for folder in folders]
-    lines = [
-        "checkpoint not found: there is no run of that name.",
-        f"  looked for : {checkpoints / (id_name or '*') / run}",
-        f"  there are  : {', '.join(names) or 'none'}",
-    ]
-    close = difflib.get_close_matches(run, [folder.name for folder in folders], 1)
-    if close:
-        lines.append(f"  perhaps    : --name {close[0]}")
-    if run in OFFICIAL_RUNS:
-        id_set, file, address = OFFICIAL_RUNS[run]
-        lines.append(
-            f"  get it by  : hand, it is the authors': {address}\n  put it at  : {checkpoints / id_set / run / file}"
-        )
-    else:
-        lines.append("  get it by  : training with train_cider.py, train_vos.py or train_mcd.py, or pass --ckpt FILE")
-    return "\n".join(lines)
 
 
 def load_id_data(

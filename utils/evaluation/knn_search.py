@@ -61,31 +61,24 @@ class Bank:
     @torch.no_grad()
     def search(self, queries: ArrayLike, ks: Sequence[int]) -> Neighbours:
         """Exact nearest neighbours of every query (N, D), on the device of the bank; errors as in `knn_score`."""
-        queries, ks = self._checked(queries, ks)
-        scores, indices = [], []
-        for block in queries.split(QUERY_BLOCK):
-            block_scores, block_indices = self._search(block, ks)
-            doubtful = self._doubtful(block, block_scores) if block.dtype != torch.float64 else ()
-            if len(doubtful):
-                again = self._search(block[doubtful].double(), ks)
-                block_scores[doubtful], block_indices[doubtful] = again[0].to(block_scores.dtype), again[1]
-            scores.append(block_scores)
-            indices.append(block_indices)
-        return Neighbours(torch.cat(scores), torch.cat(indices))
-
-    def _checked(self, queries: ArrayLike, ks: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
-        queries = to_tensor(queries)
+        queries, count = to_tensor(queries), len(self.rows)
         if queries.ndim != 2 or queries.shape[1] != self.rows.shape[1]:
             shapes = f"{tuple(self.rows.shape)} and {tuple(queries.shape)}"
             raise ValueError(f"expected bank (M, D) and queries (N, D), got {shapes}")
-        ks, count = tuple(int(k) for k in ks), len(self.rows)
-        wrong = [k for k in ks if not 1 <= k <= count]
-        if wrong or not ks:
-            raise ValueError(f"k must be from 1 to {count}, the number of rows in the bank, got {wrong or 'none'}")
+        if wrong := [k for k in ks if not 1 <= k <= count]:
+            raise ValueError(f"k must be from 1 to {count}, the number of rows in the bank, got {wrong}")
         precise = torch.float64 in (self.rows.dtype, queries.dtype)
-        return queries.to(torch.float64 if precise else torch.float32), ks
+        found = []
+        for block in queries.to(torch.float64 if precise else torch.float32).split(QUERY_BLOCK):
+            scores, indices = self._search(block, ks)
+            doubtful = () if precise else self._doubtful(block, scores)
+            if len(doubtful):
+                again = self._search(block[doubtful].double(), ks)
+                scores[doubtful], indices[doubtful] = again[0].to(scores.dtype), again[1]
+            found.append((scores, indices))
+        return Neighbours(*map(torch.cat, zip(*found, strict=True)))
 
-    def _search(self, queries: Tensor, ks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def _search(self, queries: Tensor, ks: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Scores (N, len(ks)) and sorted indices (N, max(ks)) in the precision of `queries`."""
         k = max(ks)
         tiles = (queries - self._center.to(queries.dtype)).split(TILE_QUERIES)
@@ -101,8 +94,8 @@ class Bank:
                 del chunk  # its memory is free before the next one takes its own
         distances, indices = (torch.cat(part) for part in zip(*best, strict=True))
         indices = indices.gather(1, distances.argsort(dim=1, stable=True))
-        columns = [indices[:, k - 1] for k in ks]
-        return torch.stack([-_squared_distance(self.rows, queries, column) for column in columns], dim=1), indices
+        nearest = (self.rows[indices[:, k - 1]].to(queries.dtype) for k in ks)
+        return torch.stack([-(queries - rows).square().sum(1) for rows in nearest], dim=1), indices
 
     def _chunks(self, dtype: torch.dtype, k: int) -> "Iterator[_Chunk]":
         if dtype in self._kept:
@@ -160,13 +153,11 @@ class _Chunk:
 
 
 def _mean_row(bank: Tensor) -> Tensor:
-    total = torch.zeros(bank.shape[1], dtype=torch.float64, device=bank.device)
-    for rows in bank.split(1024):
-        total += rows.sum(0, dtype=torch.float64)
-    if not total.isfinite().all():
-        count = sum(int((~rows.isfinite().all(1)).sum()) for rows in bank.split(65536))
+    mean = sum(rows.sum(0, dtype=torch.float64) for rows in bank.split(1024)) / len(bank)
+    if not mean.isfinite().all():
+        count = int((~bank.isfinite().all(1)).sum())
         raise ValueError(f"{count:,} of the bank's {len(bank):,} rows hold values that are not finite")
-    return total / len(bank)
+    return mean
 
 
 def _merged(best: tuple[Tensor, Tensor] | None, new: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
@@ -175,16 +166,6 @@ def _merged(best: tuple[Tensor, Tensor] | None, new: tuple[Tensor, Tensor], k: i
     distances, indices = (torch.cat(pair, dim=1) for pair in zip(best, new, strict=True))
     nearest, position = distances.topk(min(k, distances.shape[1]), dim=1, largest=False, sorted=False)
     return nearest, indices.gather(1, position)
-
-
-def _squared_distance(bank: Tensor, queries: Tensor, rows: Tensor) -> Tensor:
-    """|q - b|^2 of each query and its own row of the bank, (N,)."""
-    return torch.cat(
-        [
-            (some - bank[row].to(some.dtype)).square().sum(1)
-            for some, row in zip(queries.split(4096), rows.split(4096), strict=True)
-        ]
-    )
 
 
 @contextmanager

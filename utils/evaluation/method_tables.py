@@ -80,7 +80,6 @@ def make_tables(
             notes=common,
             score_notes=_threshold(result),
             positive=positive,
-            mark=mark,
             footnote=footnote(unlabelled) if unlabelled else "",
             groups={group: len(members) for group, members in benchmark.groups.get(data.name, {}).items()},
         )

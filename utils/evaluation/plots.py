@@ -9,72 +9,61 @@ from matplotlib.lines import Line2D
 
 from utils.evaluation.bootstrap import interval
 from utils.evaluation.drawing import ID_COLOR, OOD_COLOR, Album, curve_style, drawable
+from utils.evaluation.evaluation import ID_TEST, ScoreResult
 from utils.evaluation.metrics import roc_curve
+from utils.evaluation.names import ORIENTATION
 from utils.evaluation.tables import Row
 
 SHOWN = 0.995  # central share of the values that an axis spans; a few far ones would squeeze all else into one bin
 
 
-def score_histograms(
-    album: Album,
-    id_scores: np.ndarray,
-    ood_scores: dict[str, np.ndarray],
-    threshold: float,
-    *,
-    label: str,
-    subtitles: dict[str, str],
-    distance: bool = False,
-) -> Path:
+def score_histograms(album: Album, result: ScoreResult) -> Path:
     """Distribution of a score, ID against each OOD set, one panel a set, with the threshold of 95 % ID recall.
 
-    Args:
-        label: of the score axis.    subtitles: a second title line per set.
-        distance: the scores are minus squared distances; the axis shows the distances, where ID does not pile up.
+    Of the KNN score, a squared distance, the axis shows the distances, where ID does not pile up.
     """
+    distance = result.name == "knn"
+    scores = {"": result.id_scores, **result.ood_scores, "threshold": np.array(result.threshold)}
     if distance:
-        id_scores, threshold, *others = (
-            np.sqrt(np.maximum(np.negative(scores), 0)) for scores in (id_scores, threshold, *ood_scores.values())
-        )
-        ood_scores = dict(zip(ood_scores, others, strict=True))
-    limits = np.quantile(np.concatenate([id_scores, *ood_scores.values()]), [(1 - SHOWN) / 2, (1 + SHOWN) / 2])
+        scores = {name: np.sqrt(np.maximum(-values, 0)) for name, values in scores.items()}
+    id_scores, threshold = scores.pop(""), float(scores.pop("threshold"))
+    limits = np.quantile(np.concatenate([id_scores, *scores.values()]), [(1 - SHOWN) / 2, (1 + SHOWN) / 2])
     line = (threshold, "--", f"95 % of ID to the {'left' if distance else 'right'}")
-    return _histograms(album, "histograms", id_scores, ood_scores, tuple(limits), label, subtitles, line)
+    nearest = ": distance to the K-th nearest ID training image, smaller = more ID"
+    label = result.shown + (nearest if distance else f" score, {ORIENTATION}")
+    return _histograms(album, "histograms", id_scores, scores, tuple(limits), label, _subtitles(result), line)
 
 
-def angle_histograms(
-    album: Album, id_angles: np.ndarray, ood_angles: dict[str, np.ndarray], separability: dict[str, float]
-) -> Path:
-    """Degrees to the nearest class mean of ID train, ID against each OOD set, one panel a set.
+def angle_histograms(album: Album, angles: dict[str, np.ndarray], separability: dict[str, float]) -> Path:
+    """Degrees to the nearest class mean of ID train, ID_TEST against each OOD set, one panel a set.
 
     Args:
         separability: of each set, in degrees.
     """
     subtitles = {name: f"separability {angle:.1f}°" for name, angle in separability.items()}
-    limits = 0, max(map(np.max, (id_angles, *ood_angles.values())))
+    limits = 0, max(map(np.max, angles.values()))
     label = "degrees to the nearest class mean of ID train"
-    return _histograms(album, "angles", id_angles, ood_angles, limits, label, subtitles)
+    others = {name: values for name, values in angles.items() if name != ID_TEST}
+    return _histograms(album, "angles", angles[ID_TEST], others, limits, label, subtitles)
 
 
-def discrepancy_histograms(
-    album: Album,
-    id_scores: np.ndarray,
-    ood_scores: dict[str, np.ndarray],
-    num_classes: int,
-    *,
-    subtitles: dict[str, str],
-) -> Path:
+def discrepancy_histograms(album: Album, result: ScoreResult, num_classes: int) -> Path:
     """Distribution of the L1 distance between the two heads of MCD, ID against each OOD set, one panel a set.
 
     ID should lie near 0 and OOD near 2 - 2/C, the distance of a flat output from a sure one, where a line stands.
-
-    Args:
-        id_scores, ood_scores: minus the distances, as scores are.    subtitles: a second title line per set.
     """
     ideal = 2 - 2 / num_classes
     line = (ideal, ":", f"2 \N{MINUS SIGN} 2/C = {ideal:.2f}, what OOD is trained for")
-    distances = {name: -scores for name, scores in ood_scores.items()}
-    axis = "L1 distance between the outputs of the two heads"
-    return _histograms(album, "discrepancy", -id_scores, distances, (0, 2), axis, subtitles, line)
+    distances = {name: -scores for name, scores in result.ood_scores.items()}
+    label = "L1 distance between the outputs of the two heads"
+    return _histograms(album, "discrepancy", -result.id_scores, distances, (0, 2), label, _subtitles(result), line)
+
+
+def _subtitles(result: ScoreResult) -> dict[str, str]:
+    return {
+        name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
+        for name, found in result.ood_metrics.items()
+    }
 
 
 def _histograms(
@@ -139,23 +128,21 @@ def metrics_over_k(album: Album, sweep: dict[int, dict[str, dict[str, float]]], 
         return album.save(figure, "k_sweep")
 
 
-def roc_curves(
-    album: Album, id_scores: np.ndarray, ood_scores: dict[str, np.ndarray], aurocs: dict[str, float]
-) -> Path:
-    """ROC curves with ID positive, one per OOD set, and the line of 95 % ID recall; aurocs are fractions.
+def roc_curves(album: Album, result: ScoreResult) -> Path:
+    """ROC curves with ID positive, one per OOD set, and the line of 95 % ID recall.
 
     The axis of false positives is logarithmic: what matters happens below 10 %.
     """
     paper = album.style == "paper"
-    least = 100 / max(1, *map(len, ood_scores.values()))
+    least = 100 / max(map(len, result.ood_scores.values()))
     with rc_context(album.rc | {"figure.constrained_layout.use": False}):
         figure = album.figure(3.5, 3.4)
         axes = figure.add_subplot()
-        for i, (name, scores) in enumerate(ood_scores.items()):
-            accepted_ood, accepted_id = roc_curve(id_scores, scores)
-            label = drawable(name) + ("" if paper else f" ({100 * aurocs[name]:.2f})")
+        for i, (name, scores) in enumerate(result.ood_scores.items()):
+            accepted_ood, accepted_id = roc_curve(result.id_scores, scores)
+            label = drawable(name) + ("" if paper else f" ({100 * result.ood_metrics[name]['auroc']:.2f})")
             x = np.maximum(100 * accepted_ood, least)
-            axes.plot(x, 100 * accepted_id, label=label, **curve_style(i, len(ood_scores)))
+            axes.plot(x, 100 * accepted_id, label=label, **curve_style(i, len(result.ood_scores)))
         chance = np.geomspace(least, 100)
         axes.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
         axes.plot(chance, chance, color="0.85", linewidth=0.8, zorder=0)

@@ -193,31 +193,14 @@ def draw(
         projection: of the features: "tsne", "pca" or "none".    seed: of what is drawn by chance.
     """
     album = Album(folder, f"{table.method} {table.arch}, {table.id_set}, {run}, epoch {table.epoch}", style)
-    result, *_ = evaluation.results
-    distance = result.name == "knn"
-    what = "distance to the K-th nearest ID training image, smaller = more ID"
-    drawn = [
-        plots.score_histograms(
-            album,
-            result.id_scores,
-            result.ood_scores,
-            result.threshold,
-            label=f"{result.shown}: {what}" if distance else f"{result.shown} score, {ORIENTATION}",
-            subtitles=_subtitles(result),
-            distance=distance,
-        ),
-        plots.roc_curves(
-            album, result.id_scores, result.ood_scores, {row.name: row.metrics["auroc"] for row in table.rows}
-        ),
-    ]
-    for other in evaluation.results:
-        if other.name == "discrepancy":
-            scores = other.id_scores, other.ood_scores
-            drawn.append(plots.discrepancy_histograms(album, *scores, len(class_names), subtitles=_subtitles(other)))
+    first, *_ = evaluation.results
+    drawn = [plots.score_histograms(album, first), plots.roc_curves(album, first)]
+    for result in evaluation.results:
+        if result.name == "discrepancy":
+            drawn.append(plots.discrepancy_histograms(album, result, len(class_names)))
     if any(row.group in ("near", "far") for row in table.rows):
         drawn.append(plots.near_and_far(album, table.rows))
-    angles = dict(evaluation.angles)
-    drawn.append(plots.angle_histograms(album, angles.pop(ID_TEST), angles, evaluation.separability))
+    drawn.append(plots.angle_histograms(album, evaluation.angles, evaluation.separability))
     if projection != "none":
         drawn.append(_draw_features(album, evaluation, class_names, projection, seed))
     if prototypes is not None and class_names and len(prototypes) % len(class_names) == 0:
@@ -239,10 +222,3 @@ def _draw_features(
     return feature_plots.feature_projection(
         album, points, ID_TEST, labels, name=f"features_{projection}", axis_labels=axes, class_names=class_names
     )
-
-
-def _subtitles(result: ScoreResult) -> dict[str, str]:
-    return {
-        name: f"FPR95 {100 * found['fpr95']:.1f}  AUROC {100 * found['auroc']:.1f}"
-        for name, found in result.ood_metrics.items()
-    }

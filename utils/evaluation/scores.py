@@ -1,7 +1,5 @@
 """Scores on features and logits: larger = more in-distribution, everywhere."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,11 +27,6 @@ def knn_score(bank: ArrayLike, queries: ArrayLike, k: int) -> Tensor:
     return knn_search(bank, queries, (k,)).scores[:, 0]
 
 
-def knn_scores(bank: ArrayLike, queries: ArrayLike, ks: Sequence[int]) -> Tensor:
-    """`knn_score` for several k from one search: (N, len(ks)), columns in the order of `ks`."""
-    return knn_search(bank, queries, ks).scores
-
-
 def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
     """Score of MCD (Yu and Aizawa 2019): minus the L1 distance between the softmax outputs of the two heads.
 
@@ -43,14 +36,12 @@ def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
         logits1, logits2: (N, C) of head 1 and of head 2.
     Returns:
         (N,), detached, on the device of the inputs; larger = more ID.
-    Raises:
-        ValueError: shapes that do not fit.
     """
     first, second = (to_tensor(logits) for logits in (logits1, logits2))
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(f"logits of both heads must be (N, C), not {tuple(first.shape)} and {tuple(second.shape)}")
-    first, second = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (first, second))
-    return -(first.softmax(dim=1) - second.softmax(dim=1)).abs().sum(dim=1)
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    return -(first.softmax(1, dtype=dtype) - second.softmax(1, dtype=dtype)).abs().sum(1)
 
 
 def energy_score(logits: Tensor) -> Tensor:
@@ -97,13 +88,7 @@ def nearest_prototype(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
 
 
 def prototype_score(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
-    """Largest cosine to a prototype; arguments as in `nearest_prototype`.
-
-    Args:
-        embedding: (N, D), of any length.
-    Returns:
-        (N,) float32 on the device of `embedding`, detached, -1 to 1.
-    """
+    """Largest cosine to a prototype, (N,) float32, detached; arguments as in `nearest_prototype`, of any length."""
     embedding = F.normalize(to_tensor(embedding).float(), dim=1)
     prototypes = F.normalize(to_tensor(prototypes).float(), dim=1).to(embedding.device)
     return (embedding @ prototypes.T).amax(1)

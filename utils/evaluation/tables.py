@@ -59,10 +59,10 @@ class Table:
     """What one score of one checkpoint gives on several OOD sets.
 
     method, arch, id_set, score, epoch: what the heading states, as shown; score includes K, as in "KNN (K=100)".
-    epoch_note: behind the epoch, as "weights of epoch 6".    missing: OOD set -> why it is not there, on one line.
+    missing: OOD set -> why it is not there, on one line.    epoch_note: behind the epoch, as "weights of epoch 6".
     notes: on the checkpoint.    score_notes: on this score.    positive: "ID" or "OOD".
     groups: of the benchmark, with the number of their sets; where there are several, each has a mean, and else all do.
-    mark, footnote: behind the method, and the line that begins with it and explains it; "" for none.
+    footnote: begins with a mark, as "†", that stands behind the method; "" for none.
     """
 
     method: str
@@ -75,20 +75,20 @@ class Table:
     notes: Sequence[str] = ()
     score_notes: Sequence[str] = ()
     positive: str = "ID"
-    mark: str = ""
     footnote: str = ""
     groups: Mapping[str, int] = field(default_factory=dict)
     epoch_note: str = ""
 
     @property
-    def heading(self) -> str:
-        """What was trained on what."""
-        return f"{marked(self.method, self.mark)}  {self.arch}  {self.id_set}"
+    def marked_method(self) -> str:
+        """The method with the mark of its footnote."""
+        return marked(self.method, self.footnote[:1])
 
-    @property
-    def shown_epoch(self) -> str:
-        """The epoch, and which one's weights they are where that is another."""
-        return f"epoch {self.epoch}{f' ({self.epoch_note})' if self.epoch_note else ''}"
+    def heading(self, shown: str) -> str:
+        """What was trained on what, what is `shown` of it, and what counts as positive."""
+        epoch = f"epoch {self.epoch}{f' ({self.epoch_note})' if self.epoch_note else ''}"
+        of = f"{self.marked_method}  {self.arch}  {self.id_set}"
+        return f"{of}   {shown}, {ORIENTATION}   {epoch}   {POSITIVE[self.positive]}"
 
     @property
     def means(self) -> list[Mean]:
@@ -108,18 +108,17 @@ class Table:
     def footer(self) -> list[str]:
         """Lines that name the sets of each mean, those that are in none, and the notes."""
         counted = [row.name for mean in self.means for row in mean.rows]
-        left_out = [row.name for row in self.rows if row.name not in counted]
         lines = [f"{mean.group} over: {', '.join(row.name for row in mean.rows)}" for mean in self.means]
         if not any(row.official for row in self.rows):
             lines[0] += " (no complete official set)"
         elif len(self.groups) > 1:
-            with_mean = {mean.group for mean in self.means}
-            empty = [(group, wanted) for group, wanted in self.groups.items() if group not in with_mean]
-            lines += [f"{group} (0 of {wanted}): no set of it is there whole" for group, wanted in empty]
-        if left_out:
+            there = [mean.group for mean in self.means]
+            empty = {group: count for group, count in self.groups.items() if group not in there}
+            lines += [f"{group} (0 of {count}): no set of it is there whole" for group, count in empty.items()]
+        if left_out := [row.name for row in self.rows if row.name not in counted]:
             no_mean = "in no mean" if len(self.groups) > 1 else "not in the mean"
             lines.append(f"{no_mean}: {', '.join(left_out)}")
-        return [*lines, *([self.footnote] if self.footnote else []), *self.notes]
+        return [*lines, *filter(None, [self.footnote]), *self.notes]
 
 
 def to_text(*tables: Table) -> str:
@@ -149,8 +148,8 @@ def to_csv(*tables: Table) -> str:
     head = "method arch id_set score orientation epoch positive ood_set images in_mean".split()
     writer.writerow([*head, *(f"{metric}_percent" for metric in METRICS), *ends, "note"])
     for table in tables:
-        method = marked(table.method, table.mark)
-        same = [method, table.arch, table.id_set, table.score, ORIENTATION, table.epoch, table.positive]
+        what = [table.marked_method, table.arch, table.id_set, table.score]
+        same = [*what, ORIENTATION, table.epoch, table.positive]
         for row in table.rows:
             counted = "yes" if any(row in mean.rows for mean in table.means) else "no"
             name = marked(row.name, row.mark)
@@ -186,7 +185,7 @@ def _one_score(table: Table) -> Grid:
             "test images; training runs vary as well"
         )
     return Grid(
-        f"{table.heading}   score: {table.score}, {ORIENTATION}   {table.shown_epoch}   {POSITIVE[table.positive]}",
+        table.heading(f"score: {table.score}"),
         ["OOD set", "images", *(HEADINGS[metric] for metric in METRICS)],
         body,
         footer,
@@ -207,8 +206,7 @@ def _side_by_side(tables: Sequence[Table]) -> Grid:
     files = "AUPR-In, AUPR-Out" + (" and 95 % bootstrap intervals" if first.rows[0].samples is not None else "")
     footer = [*first.footer, *(f"{table.score}: {note}" for table in tables for note in table.score_notes)]
     return Grid(
-        f"{first.heading}   FPR95 ↓ / AUROC ↑ of scores, {ORIENTATION}   "
-        f"{first.shown_epoch}   {POSITIVE[first.positive]}",
+        first.heading("FPR95 ↓ / AUROC ↑ of scores"),
         ["score", *(marked(row.name, row.mark) for row in first.rows), *(mean.label for mean in first.means)],
         body,
         [*footer, f"{files} of each score: in the .csv file"],

@@ -162,7 +162,9 @@ def test_a_compiler_that_fails_is_one_message(tmp_path):
 
 @needs_gpu
 @pytest.mark.parametrize("method", METHODS)
-def test_a_recorded_step_trains_like_the_plain_one(method):
+def test_a_recorded_step_trains_like_the_plain_one(method, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding alone grows to 8 % in these steps
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     gpu = torch.device("cuda")
     plain, _ = train(method, gpu)
     recorded, taken = train(method, gpu, compile_size=FULL)

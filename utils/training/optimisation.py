@@ -5,6 +5,7 @@ starts them all at once. It repeats what was recorded, on the same memory: so th
 recording has read it, and the learning rate is a tensor.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,6 +114,8 @@ class Optimisation:
 @contextmanager
 def compiler_errors() -> Iterator[None]:
     """Context in which a failure of torch.compile is a UserError."""
+    # What stays in float32 under autocast, such as the logits of the losses, is meant to.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
     try:
         yield
     except Exception as error:

@@ -54,14 +54,14 @@ def train(feed: Feed, steps: int, device: torch.device, *options: str, method: s
 
 def _cider(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
     args = train_cider.parse_arguments(command_line=["--prototype-init", "simplex", *options])
-    data = random_data(args.batch_size)
+    data = random_data(BATCHES * args.batch_size)
     return open_run(args, data, args.loss, device), train_cider.make_recipe(args, data)
 
 
 def _vos(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
     args = train_vos.parse_arguments(command_line=[*options, "--epochs", "2"])
     args.epochs, args.start_epoch = 1, 0  # refused on the command line, for the queues are empty then
-    data = random_data(args.batch_size)
+    data = random_data(BATCHES * args.batch_size)
     recipe = train_vos.make_recipe(args, data, device)
     features = torch.randn(args.sample_number * CLASSES, recipe.model.embedding_dim).relu()
     recipe.others["queues"].update(features, torch.arange(len(features)) % CLASSES)
@@ -70,7 +70,7 @@ def _vos(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
 
 def _mcd(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
     args, _ = train_mcd.parse_arguments(command_line=options)
-    data = random_data(args.batch_size)
+    data = random_data(BATCHES * args.batch_size)
     recipe = Recipe(
         model=train_mcd.build_model(args, CLASSES),
         steps=(train_mcd.step_a, train_mcd.step_b(args.margin)),
@@ -85,10 +85,9 @@ def _mcd(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
 _METHODS = {"cider": _cider, "vos": _vos, "mcd": _mcd}
 
 
-def random_data(batch_size: int) -> IDData:
-    """An ID set of noise in CIFAR-10's format, of BATCHES batches."""
+def random_data(count: int) -> IDData:
+    """An ID set of noise in CIFAR-10's format."""
     generator = torch.Generator().manual_seed(0)
-    count = BATCHES * batch_size
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     image_set = TensorImages("random", images, torch.randint(CLASSES, (count,), generator=generator))
     return IDData(

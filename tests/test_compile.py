@@ -24,9 +24,10 @@ from utils.data.images import TensorImages
 from utils.outliers import ClassQueues
 from utils.prototypes import EMAPrototypes
 from utils.prototypes.mixture import MixturePrototypes
-from utils.training.optimisation import Optimisation
+from utils.training.optimisation import Optimisation, sgd
 from utils.training.precision import Precision
 from utils.training.recipe import ForwardPass, Recipe, cross_entropy_step
+from utils.training.settings import RunSettings
 
 CLASSES, FULL, REST = 3, 8, 5
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -80,20 +81,15 @@ def batches(method: str, device: torch.device) -> Iterator[Batch]:
             yield Batch(images, labels, size, epoch, index, noise, others, FULL)
 
 
-def train(
-    method: str, device: torch.device, recipe: Recipe | None = None, **settings
-) -> tuple[list[dict], Optimisation]:
+def train(method: str, device: torch.device, recipe: Recipe | None = None, **more) -> tuple[list[dict], Optimisation]:
     """The losses of all steps, from the same start, and what took them."""
     recipe = recipe or recipe_of(method)
     for module in recipe.modules.values():
         module.to(device).train()
-    trained = [p for module in recipe.modules.values() for p in module.parameters() if p.requires_grad]
-    late = set(map(id, recipe.late))  # apart, as the fused SGD wants it
-    groups = [[p for p in trained if (id(p) in late) == apart] for apart in (False, True)]
-    groups = [{"params": group} for group in groups if group]
-    optimizer = torch.optim.SGD(groups, 0.1, momentum=0.9, nesterov=recipe.nesterov, fused=True)
+    settings = RunSettings(seed=0, epochs=2, batch_size=FULL, learning_rate=0.1)
+    optimizer = sgd(recipe, settings, device)
     network = ForwardPass(recipe.model, recipe.forward, recipe.late)
-    taken = Optimisation(network, recipe, optimizer, Precision("off", device), device, **settings)
+    taken = Optimisation(network, recipe, optimizer, Precision("off", device), device, **more)
     found = []
     for batch in batches(method, device):
         for losses in taken(batch, 0.01 + 0.001 * batch.index):

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from signal import Signals
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,9 +15,10 @@ from utils import checkpoint
 from utils.data.batches import Batch, PairedBatches, TrainBatches
 from utils.errors import UserError
 from utils.training import distributed
+from utils.training.finite import advice, bad_loss, bad_weight
 from utils.training.interrupts import Interrupts
 from utils.training.meter import LossMeter, Rate
-from utils.training.optimisation import Optimisation, compiler_errors
+from utils.training.optimisation import Optimisation, compiler_errors, sgd
 from utils.training.precision import Precision
 from utils.training.random_state import random_state
 from utils.training.recipe import Recipe
@@ -42,7 +43,7 @@ class Training:
     def __init__(self, run: "Run", recipe: Recipe, network: nn.Module, batches: TrainBatches | PairedBatches) -> None:
         self.run, self.recipe, self.batches = run, recipe, batches
         self.settings, self.folder = run.settings, run.folder
-        self.optimizer = self._optimizer()
+        self.optimizer = sgd(recipe, self.settings, run.device)
         self.precision = Precision(self.settings.amp, run.device)
         size = run.batch_size if self.settings.compile else None
         self.optimisation = Optimisation(network, recipe, self.optimizer, self.precision, run.device, compile_size=size)
@@ -107,25 +108,10 @@ class Training:
         # The line of a whole epoch is logged as its last batch.
         self._log(self.meter.end_epoch, end_of_epoch=True)
         if self._finished() or self.epoch % self.settings.save_epoch == 0:
-            self._check_weights()
+            self._check(weights=True)
             if distributed.is_main():
                 self.run.export(self.recipe, self.epoch)
         self._save_if_due()
-
-    def _optimizer(self) -> torch.optim.SGD:
-        settings = self.settings
-        trained = [p for module in self.recipe.modules.values() for p in module.parameters() if p.requires_grad]
-        apart = set(map(id, self.recipe.late))
-        # The fused SGD can not do with a momentum that only some parameters of a group have.
-        groups = [[p for p in trained if id(p) not in apart], [p for p in trained if id(p) in apart]]
-        return torch.optim.SGD(
-            [{"params": group} for group in groups if group],
-            settings.learning_rate,
-            settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=self.recipe.nesterov and settings.momentum > 0,
-            fused=self.run.device.type in ("cpu", "cuda"),
-        )
 
     def _learning_rate(self, epoch: int, batch: int) -> float:
         settings = self.settings
@@ -144,7 +130,7 @@ class Training:
         )
 
     def _log(self, means_of: Callable[[], dict[str, float]], *, end_of_epoch: bool) -> None:
-        self._check_losses()
+        self._check(weights=False)
         self._means = means_of()
         images_per_second = self._rate.read()
         if not distributed.is_main():
@@ -191,8 +177,7 @@ class Training:
 
     def _save(self) -> None:
         """Write last.pt; a state with losses or weights that are not finite never replaces a good one."""
-        self._check_losses()
-        self._check_weights()
+        self._check(weights=True)
         self._last_save = time.monotonic()
         if distributed.is_main():
             checkpoint.save(self.state(), self.folder.last, previous=self.folder.previous)
@@ -213,41 +198,19 @@ class Training:
             "logs": self.folder.logs(),
         }
 
-    def _check_losses(self) -> None:
-        bad = self.meter.first_bad()
-        if bad is not None:
-            step, losses = bad
-            self._stop(f"the loss is not finite at {self._place(step)}: {_listed(losses)}")
-
-    def _check_weights(self) -> None:
-        values = {
-            f"{key}.{name}": value
-            for key, module in self.recipe.modules.items()
-            for name, value in module.state_dict().items()
-            if value.is_floating_point()
-        }
-        finite = torch.stack([value.isfinite().all() for value in values.values()]).tolist()
-        if not all(finite):
-            self._stop(f"{list(values)[finite.index(False)]} is not finite after {self._place(self._steps_done() - 1)}")
+    def _check(self, *, weights: bool) -> None:
+        fault = bad_loss(self.meter, self._place)
+        if weights:
+            fault = fault or bad_weight(self.recipe.modules, self._place(self._steps_done() - 1))
+        if fault:
+            raise UserError(advice(fault, self._means, self.folder.last, self.settings.amp))
 
     def _place(self, step: int) -> str:
         epoch, batch = divmod(step, len(self.batches))
         return f"epoch {epoch + 1}, batch {batch + 1} (step {step + 1}), lr {self._learning_rate(epoch, batch):.3g}"
-
-    def _stop(self, fault: str) -> NoReturn:
-        kept = f"{self.folder.last}, the last good state" if self.folder.last.exists() else "nothing was saved yet"
-        advice = "the same command with --amp off, from the last good state; or " if self.settings.amp != "off" else ""
-        raise UserError(
-            f"{fault}\n  before     : {_listed(self._means) or 'nothing logged yet'}\n  kept       : {kept}\n"
-            f"  go on with : {advice}a smaller --learning_rate or a longer --warmup-epochs, from the start"
-        )
 
     def _steps_done(self) -> int:
         return self.epoch * len(self.batches) + self.batch
 
     def _finished(self) -> bool:
         return self.epoch == self.settings.epochs
-
-
-def _listed(losses: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in losses.items())

@@ -18,8 +18,25 @@ from utils.errors import UserError, one_line, warn
 from utils.training import distributed
 from utils.training.precision import Precision
 from utils.training.recipe import Losses, Recipe
+from utils.training.settings import RunSettings
 
 WARM_UP = 3  # batches before a recording: compilation, the choice of algorithms, the optimiser's buffers
+
+
+def sgd(recipe: Recipe, settings: RunSettings, device: torch.device) -> torch.optim.SGD:
+    """The optimiser of all that a recipe trains."""
+    trained = [p for module in recipe.modules.values() for p in module.parameters() if p.requires_grad]
+    apart = set(map(id, recipe.late))
+    # The fused SGD can not do with a momentum that only some parameters of a group have.
+    groups = [[p for p in trained if id(p) not in apart], [p for p in trained if id(p) in apart]]
+    return torch.optim.SGD(
+        [{"params": group} for group in groups if group],
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=recipe.nesterov and settings.momentum > 0,
+        fused=device.type in ("cpu", "cuda"),
+    )
 
 
 class Optimisation:

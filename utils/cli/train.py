@@ -280,7 +280,9 @@ def add_speed_options(parser: OptionParser) -> None:
     """The options of the device, and what else makes a training faster or slower."""
     group = add_device_options(parser)
     group.add_argument(
-        "--compile", action="store_true", help="torch.compile the network: a minute of waiting, then faster on a GPU"
+        "--compile",
+        action="store_true",
+        help="compile the network; on a GPU, after half a minute, each step is the replay of a CUDA graph",
     )
     group.add_argument(
         "--deterministic", action="store_true", help="bit-identical repetitions on a GPU too, at some cost in speed"

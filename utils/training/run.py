@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,9 @@ from utils.data.batches import PairedBatches, TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
 from utils.evaluation.collapse import collapse, collapse_warning
-from utils.evaluation.features import extract
 from utils.evaluation.quick import knn_accuracy
 from utils.files import typed
 from utils.methods import find_method
-from utils.prototypes import class_means
 from utils.training import distributed
 from utils.training.loop import Training
 from utils.training.random_state import seed_all
@@ -26,6 +25,7 @@ from utils.training.recipe import ForwardPass, Recipe
 from utils.training.resume import saved_state
 from utils.training.run_folder import RunFolder
 from utils.training.settings import RunSettings
+from utils.training.start import first_prototypes
 
 
 class Run:
@@ -86,7 +86,8 @@ class Run:
         batches = batches or self.batches(recipe)
         if self.state is None and recipe.prototypes is not None:
             # From one process, for two GPUs may round differently and the prototypes must be the same on all.
-            recipe.prototypes.start_at(distributed.from_main(lambda: self._first_prototypes(recipe)))
+            first = partial(first_prototypes, recipe, self.data, self.settings, self.device)
+            recipe.prototypes.start_at(distributed.from_main(first))
         network = distributed.wrap(
             ForwardPass(recipe.model, recipe.forward, recipe.late), sync_bn=self.settings.sync_bn
         )
@@ -126,22 +127,6 @@ class Run:
             )
         except ValueError as error:
             distributed.refuse(str(error))
-
-    def _first_prototypes(self, recipe: Recipe) -> Tensor:
-        """(C, D) unit rows where the prototypes of a new run start: class means of ID train, no test image."""
-        if not recipe.class_means:
-            return recipe.prototypes.prototypes.detach().cpu()
-        data, settings = self.data, self.settings
-        found = extract(
-            recipe.model,
-            data.train,
-            mean=data.mean,
-            std=data.std,
-            device=self.device,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-        )
-        return class_means(found.outputs["embedding"], data.train.labels, len(data.class_names))
 
     def end_epoch(self, recipe: Recipe, epoch: int) -> dict[str, float | None]:
         """Figures for the line at the end of an epoch: ID accuracy by KNN, which decides nothing, and the monitor's."""

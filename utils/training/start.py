@@ -1,15 +1,20 @@
-"""The weights that a training starts from: drawn, torchvision's from a file, or those of a checkpoint."""
+"""What a training starts from: weights that are drawn, torchvision's or those of a checkpoint; prototypes."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.resnet import load_torchvision_weights
 from utils.checkpoint import load_checkpoint
+from utils.data.id_sets import IDData
 from utils.errors import UserError, note
+from utils.evaluation.features import extract
+from utils.prototypes import class_means
 from utils.training import distributed
+from utils.training.recipe import Recipe
+from utils.training.settings import RunSettings
 
 
 def start_network(make: Callable[[], nn.Module], *, weights: Path | None = None, init_from: Path | None = None):
@@ -53,3 +58,19 @@ def take_over(model: nn.Module, path: Path) -> None:
     if distributed.is_main():
         kept = f"; {', '.join(fresh)} did not fit and starts anew" if fresh else ""
         note(f"starts from the weights of {path} (epoch {found.epoch}){kept}")
+
+
+def first_prototypes(recipe: Recipe, data: IDData, settings: RunSettings, device: torch.device) -> Tensor:
+    """(C, D) unit rows where the prototypes of a new run start: class means of ID train, no test image."""
+    if not recipe.class_means:
+        return recipe.prototypes.prototypes.detach().cpu()
+    found = extract(
+        recipe.model,
+        data.train,
+        mean=data.mean,
+        std=data.std,
+        device=device,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+    )
+    return class_means(found.outputs["embedding"], data.train.labels, len(data.class_names))

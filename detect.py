@@ -26,10 +26,10 @@ from utils.checkpoint import load_checkpoint
 from utils.cli.device import choose_device
 from utils.data.image_folder import Listing, list_images, other_files_note
 from utils.detection.detector import Detector, load_detector
-from utils.detection.files import Results, as_lines, draw_sheet, examine_files, write_csv, write_json
+from utils.detection.files import Fault, Result, as_lines, draw_sheet, examine_files, images_of, write_csv, write_json
 from utils.detection.fit import fit_reference
 from utils.detection.reference import reference_path, save_reference
-from utils.errors import UserError, note, one_line, run_script, shown
+from utils.errors import UserError, note, one_line, run_script, shown, warn
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, check_names
 from utils.zoo import model_file
@@ -41,11 +41,7 @@ FEW_ID_IMAGES = 50
 
 
 def find_images(path: Path) -> Listing:
-    """The image that `path` is, or the images below it.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The image that `path` is, or the images below it; a UserError where there are none."""
     if path.is_file():
         return Listing((path,), ())
     listing = list_images(path)
@@ -59,19 +55,16 @@ def find_images(path: Path) -> Listing:
 
 def fit(args: argparse.Namespace, device: torch.device) -> None:
     """Make the reference statistics from --fit and store them."""
-    checkpoint = load_checkpoint(args.ckpt)
     place = args.reference or reference_path(args.ckpt)
     reference, notes = fit_reference(
-        checkpoint,
+        load_checkpoint(args.ckpt),
         args.fit,
         score=args.score,
         k=args.K or 10,
         seed=args.seed or 0,
         device=device,
-        batch_size=args.batch_size,
-        amp=args.amp,
-        channels_last=args.channels_last,
         workers=args.workers,
+        **forward_settings(args),
     )
     for text in notes:
         note(text)
@@ -87,49 +80,52 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
     )
 
 
-def described_threshold(args: argparse.Namespace, detector: Detector, threshold: float) -> str:
-    """The threshold and where it comes from."""
-    if args.threshold is not None:
-        return f"threshold {threshold:.6g} (given)"
-    images = f"{len(detector.id_scores):,} images of {detector.reference.source}"
-    return f"threshold {threshold:.6g}, which {100 * args.id_recall:g} % of {images} reach"
+def forward_settings(args: argparse.Namespace) -> dict:
+    """How the forward pass is computed, as `extract` and `load_detector` take it."""
+    return {"batch_size": args.batch_size, "amp": args.amp, "channels_last": args.channels_last}
 
 
-def report(args: argparse.Namespace, results: Results, detector: Detector) -> None:
+def report(args: argparse.Namespace, rows: list[Result | Fault], detector: Detector) -> None:
     """Print the summary and write what was asked for."""
-    threshold = detector.threshold(args.id_recall) if args.threshold is None else args.threshold
-    total, accepted = len(results.images), sum(each.score >= threshold for each in results.images)
-    how = f"{detector.shown} score, larger = more ID; {described_threshold(args, detector, threshold)}"
-    if total <= LISTED:
-        print(as_lines(results, threshold))
-    for fault in results.faults:
-        print(f"not readable: {shown(fault.path)} ({fault.reason})", file=sys.stderr)
-    unread = f", {len(results.faults):,} not readable" if results.faults else ""
-    share = 100 * (total - accepted) / total
-    found = f"{total:,} images: {accepted:,} ID, {total - accepted:,} OOD ({share:.1f} %){unread}"
+    images, source = images_of(rows), "given"
+    threshold = args.threshold
+    if threshold is None:
+        threshold = detector.threshold(args.id_recall)
+        count, of = len(detector.id_scores), detector.reference.source
+        source = f"which {100 * args.id_recall:g} % of {count:,} images of {of} reach"
+    if len(images) <= LISTED:
+        print(as_lines(images, threshold))
+    for row in rows:
+        if isinstance(row, Fault):
+            print(f"not readable: {shown(row.path)} ({row.error})", file=sys.stderr)
+    accepted = sum(each.score >= threshold for each in images)
+    rejected, unread = len(images) - accepted, len(rows) - len(images)
+    found = f"{len(images):,} images: {accepted:,} ID, {rejected:,} OOD ({100 * rejected / len(images):.1f} %)"
+    found += f", {unread:,} not readable" * bool(unread)
+    how = f"{detector.shown} score, larger = more ID; threshold {threshold:.6g}, {source}"
     print(f"{found}\n{how}")
     try:
         if args.csv:
-            write_csv(args.csv, results, threshold)
-            print(f"Written: {args.csv}")
+            write_csv(args.csv, rows, threshold)
         if args.json:
-            write_json(args.json, results, threshold, score=detector.shown, checkpoint=args.ckpt)
-            print(f"Written: {args.json}")
+            write_json(args.json, rows, threshold, score=detector.shown, checkpoint=args.ckpt)
         if args.sheet:
-            draw_sheet(args.sheet, results, threshold, args.sheet_images, title=f"{args.images}: {found}", subtitle=how)
-            print(f"Written: {args.sheet}")
+            draw_sheet(args.sheet, images, threshold, args.sheet_images, title=f"{args.images}: {found}", subtitle=how)
     except OSError as error:
         raise UserError(
             f"the results could not be written: {one_line(error)}\n  do         : pass another FILE"
         ) from error
+    for path in filter(None, (args.csv, args.json, args.sheet)):
+        print(f"Written: {path}")
 
 
-def warn_of_collapse(detector: Detector) -> None:
-    """Say so where the network does not hold its classes apart."""
-    checkpoint = detector.checkpoint
-    fault = collapse(len(detector.class_names), detector.reference.id_accuracy, checkpoint.prototypes)
-    if fault:
+def warn_of_doubts(args: argparse.Namespace, detector: Detector) -> None:
+    """Say so where the network does not hold its classes apart, or the threshold comes from few images."""
+    checkpoint, count = detector.checkpoint, len(detector.id_scores)
+    if fault := collapse(len(detector.class_names), detector.reference.id_accuracy, checkpoint.prototypes):
         print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
+    if args.threshold is None and count < FEW_ID_IMAGES:
+        warn(f"the threshold comes from {count} images only and is a rough one")
 
 
 def main() -> None:
@@ -146,21 +142,9 @@ def main() -> None:
         fit(args, device)
     if listing is None:
         return
-    detector = load_detector(
-        args.ckpt,
-        reference=args.reference,
-        score=args.score,
-        device=device,
-        amp=args.amp,
-        channels_last=args.channels_last,
-        batch_size=args.batch_size,
-    )
-    warn_of_collapse(detector)
-    if args.threshold is None and len(detector.id_scores) < FEW_ID_IMAGES:
-        print(
-            f"warning: the threshold comes from {len(detector.id_scores)} images only and is a rough one",
-            file=sys.stderr,
-        )
+    settings = forward_settings(args)
+    detector = load_detector(args.ckpt, reference=args.reference, score=args.score, device=device, **settings)
+    warn_of_doubts(args, detector)
     for text in other_files_note(str(args.images), listing.others):
         note(text)
     report(args, examine_files(detector, listing.paths, batch_size=args.batch_size, threads=args.workers), detector)

@@ -17,9 +17,7 @@ from torch import nn
 from models.cider import CIDERNet
 from utils import checkpoint, files
 from utils.checkpoint import DamagedFile, load, load_checkpoint, official_format, save
-from utils.data.images import TensorImages
 from utils.errors import UserError
-from utils.evaluation.features import extract
 from utils.training.resume import saved_state
 from utils.training.run_folder import RunFolder
 
@@ -302,30 +300,3 @@ def test_a_program_in_place_of_a_checkpoint_is_refused(tmp_path):
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(tmp_path / "script.pt"))
     with pytest.raises(UserError, match="script.pt"):
         load_checkpoint(tmp_path / "script.pt")
-
-
-def test_malicious_feature_caches_create_nothing(tmp_path, capsys):
-    class Net(nn.Module):
-        def outputs(self, x):
-            return {"penultimate": x.mean((2, 3))}
-
-    canary = tmp_path / "canary"
-    images = TensorImages("set", torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
-    settings = dict(mean=(0.5,) * 3, std=(0.5,) * 3, device="cpu", cache_dir=tmp_path / "cache", checkpoint_sha="a")
-    expected = extract(Net(), images, **settings).outputs["penultimate"]
-    (cache,) = (tmp_path / "cache").iterdir()
-    for call in calls(str(canary)):
-        evil = np.empty(4, dtype=object)
-        evil[:] = call
-        array = io.BytesIO()
-        np.save(array, evil, allow_pickle=True)
-        key = zipfile.ZipFile(cache).read("key.npy")
-        for member in (array.getvalue(), pickle.dumps(call)):
-            for content in ({"key.npy": key, "penultimate.npy": member}, {"key.npy": member}):
-                with zipfile.ZipFile(cache, "w") as archive:
-                    for name, value in content.items():
-                        archive.writestr(name, value)
-                found = extract(Net(), images, **settings)
-                assert "damaged" in capsys.readouterr().err
-                assert torch.equal(found.outputs["penultimate"], expected)
-                assert not canary.exists()

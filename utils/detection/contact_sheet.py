@@ -1,8 +1,8 @@
 """A contact sheet: pictures sorted by score, in green and red frames, with the score under each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,16 +19,14 @@ CAPTION_LINE = 16
 MIN_COLUMNS, MAX_COLUMNS = 6, 12
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """One picture: (PICTURE, PICTURE, 3) uint8 pixels, and the lines of text below it, the score first."""
 
     pixels: np.ndarray
     caption: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Pictures under one heading, in frames of one colour."""
 
     heading: str
@@ -55,14 +53,9 @@ def _evenly(count: int, places: int) -> np.ndarray:
 
 
 def draw_contact_sheet(path: Path, title: str, subtitle: str, groups: Sequence[Group]) -> None:
-    """Write the sheet as PNG; groups without pictures are left out.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write the sheet as PNG; groups without pictures are left out. An OSError where the file cannot be written."""
     groups = [group for group in groups if group.pictures]
-    largest = max(len(group.pictures) for group in groups)
-    columns = max(MIN_COLUMNS, min(MAX_COLUMNS, largest))
+    columns = max(MIN_COLUMNS, min(MAX_COLUMNS, max(len(group.pictures) for group in groups)))
     lines = max(len(picture.caption) for group in groups for picture in group.pictures)
     cell = PICTURE + 2 * FRAME
     row_height = cell + 6 + lines * CAPTION_LINE + GAP
@@ -75,32 +68,25 @@ def draw_contact_sheet(path: Path, title: str, subtitle: str, groups: Sequence[G
     _text(draw, (MARGIN, MARGIN + 28), subtitle, 14, color=GREY, room=width - 2 * MARGIN)
     top = MARGIN + 66
     for group, count in zip(groups, rows, strict=True):
-        _heading(draw, group, top, width)
-        _pictures(sheet, draw, group, top + 46, columns, row_height)
+        draw.line((MARGIN, top, width - MARGIN, top), fill="#DDDDDD")
+        draw.rounded_rectangle((MARGIN, top + 14, MARGIN + 14, top + 28), 4, fill=group.color)
+        end = _text(draw, (MARGIN + 24, top + 11), group.heading, 16, bold=True, color=group.color)
+        _text(draw, (end + 14, top + 13), group.remark, 14, color=GREY, room=width - MARGIN - end - 14)
+        for number, picture in enumerate(group.pictures):
+            row, column = divmod(number, columns)
+            _picture(sheet, draw, picture, MARGIN + column * (cell + GAP), top + 46 + row * row_height, group.color)
         top += 46 + count * row_height
     with atomic_write(path) as stream:
         sheet.save(stream, format="PNG", optimize=True)
 
 
-def _heading(draw: ImageDraw.ImageDraw, group: Group, top: int, width: int) -> None:
-    draw.line((MARGIN, top, width - MARGIN, top), fill="#DDDDDD")
-    draw.rounded_rectangle((MARGIN, top + 14, MARGIN + 14, top + 28), 4, fill=group.color)
-    end = _text(draw, (MARGIN + 24, top + 11), group.heading, 16, bold=True, color=group.color)
-    _text(draw, (end + 14, top + 13), group.remark, 14, color=GREY, room=width - MARGIN - end - 14)
-
-
-def _pictures(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, group: Group, top: int, columns: int, row_height: int
-) -> None:
+def _picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Picture, x: int, y: int, color: str) -> None:
     cell = PICTURE + 2 * FRAME
-    for number, picture in enumerate(group.pictures):
-        x = MARGIN + number % columns * (cell + GAP)
-        y = top + number // columns * row_height
-        draw.rounded_rectangle((x, y, x + cell - 1, y + cell - 1), FRAME, fill=group.color)
-        sheet.paste(Image.fromarray(picture.pixels), (x + FRAME, y + FRAME))
-        for line, text in enumerate(picture.caption):
-            place = (x + 1, y + cell + 5 + line * CAPTION_LINE)
-            _text(draw, place, text, 13 if line == 0 else 11, bold=line == 0, color=GREY if line else INK, room=cell)
+    draw.rounded_rectangle((x, y, x + cell - 1, y + cell - 1), FRAME, fill=color)
+    sheet.paste(Image.fromarray(picture.pixels), (x + FRAME, y + FRAME))
+    for line, text in enumerate(picture.caption):
+        size, ink = (11, GREY) if line else (13, INK)
+        _text(draw, (x + 1, y + cell + 5 + line * CAPTION_LINE), text, size, bold=not line, color=ink, room=cell)
 
 
 def _text(

@@ -1,8 +1,8 @@
 """A trained checkpoint as a detector of your own images: load_detector(FILE).score(images)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,11 @@ class Detector:
         id_scores: (N,) scores of ID images that are not in the bank.
         class_names: of the ID classes; numbers where nobody has named them.
         size: side in pixels that images are resized to.
+
+    Args:
+        score: any that the checkpoint can give (eval_cider.py --list-scores); None for that of the evaluation.
+        device: None for a GPU where there is one.
+        amp: "off", "bf16" or "fp16".    batch_size: images per forward pass.
     """
 
     def __init__(
@@ -59,32 +64,35 @@ class Detector:
         reference: Reference,
         *,
         score: str | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
         amp: str = "off",
         channels_last: bool = False,
         batch_size: int = 128,
     ) -> None:
         self.checkpoint, self.reference = checkpoint, reference
         self.size = reference.size
-        count = checkpoint.model.config["num_classes"]
-        named = checkpoint.class_names or reference.class_names
-        self.class_names = named or tuple(f"class {number}" for number in range(count))
-        self._device = torch.device(device)
-        self._settings = {"amp": amp, "channels_last": channels_last}
+        names = checkpoint.class_names or reference.class_names
+        self.class_names = names or tuple(f"class {number}" for number in range(checkpoint.model.config["num_classes"]))
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._batch_size = batch_size
         self._model = checkpoint.model.to(self._device)
         if channels_last:
             self._model.to(memory_format=torch.channels_last)
+        self._settings = {
+            "mean": reference.mean,
+            "std": reference.std,
+            "device": self._device,
+            "amp": amp,
+            "channels_last": channels_last,
+        }
         self._score, self._fitted = fitted_score(checkpoint, reference, score or reference.score, self._device)
         self.shown = self._score.shown.format(k=reference.k)
         self.id_scores = self._score.display(self._id_scores())
-        self._prototypes = self._bank = self._labels = None
+        self._prototypes = self._bank = None
         if checkpoint.prototypes is not None:
             self._prototypes = F.normalize(checkpoint.prototypes, dim=1).to(self._device)
         elif reference.bank_labels is not None:
             self._bank = Bank(F.normalize(reference.bank.to(self._device), dim=1))
-            self._labels = reference.bank_labels.to(self._device)
-        self._temperature = float(checkpoint.args.get("temp", DEFAULT_TEMPERATURE))
 
     def _id_scores(self) -> Tensor:
         if (known := self.reference.id_scores.get(self._score.name)) is not None:
@@ -99,13 +107,11 @@ class Detector:
         return self._fitted(outputs, None).cpu()
 
     def score(self, images: Tensor | ImageLike | Sequence[ImageLike]) -> Tensor:
-        """Scores of images, larger = more in-distribution.
+        """Scores of images, (N,) on the CPU, larger = more in-distribution.
 
         Args:
             images: (N, 3, H, W) uint8, RGB; or a list of PIL images or paths; or one of these. All are brought to the
                 size that the network was trained with, as in the evaluation.
-        Returns:
-            (N,) on the CPU.
         Raises:
             ValueError: a tensor of another type or shape.
             UserError: a file that cannot be read.
@@ -118,7 +124,8 @@ class Detector:
             images = [images]
         if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
             raise ValueError(f"expected (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
-        found = [self._examine_batch(batch) for batch in self._batches(images)]
+        batches = (images[start : start + self._batch_size] for start in range(0, len(images), self._batch_size))
+        found = [self._examine_batch(self._pixels(batch).to(self._device)) for batch in batches]
         if not found:
             return Findings(torch.empty(0), None, None)
         return Findings(*(None if part[0] is None else torch.cat(part).cpu() for part in zip(*found, strict=True)))
@@ -127,24 +134,15 @@ class Detector:
         """The score that this share of ID images reaches which are not in the bank; an image that reaches it is ID."""
         return recall_threshold(self.id_scores, id_recall)
 
-    def _batches(self, images: Tensor | Sequence[ImageLike]) -> Iterator[Tensor]:
-        for start in range(0, len(images), self._batch_size):
-            some = images[start : start + self._batch_size]
-            if not isinstance(some, Tensor) or some.shape[2:] != (self.size, self.size):
-                some = torch.stack([torch.from_numpy(resize_center_crop(_rgb(image), self.size)) for image in some])
-            yield some.to(self._device)
+    def _pixels(self, images: Tensor | Sequence[ImageLike]) -> Tensor:
+        if isinstance(images, Tensor) and images.shape[2:] == (self.size, self.size):
+            return images
+        return torch.stack([torch.from_numpy(resize_center_crop(_rgb(image), self.size)) for image in images])
 
     def _examine_batch(self, images: Tensor) -> Findings:
-        mean, std = self.reference.mean, self.reference.std
-        (found,) = outputs_of(self._model, [images], mean=mean, std=std, device=self._device, **self._settings)
+        (found,) = outputs_of(self._model, [images], **self._settings)
         outputs = {name: values.clone() for name, values in found.items()}  # some scores need gradients from there on
-        neighbours = None
-        if self._bank is not None:
-            neighbours = self._bank.search(F.normalize(outputs["penultimate"], dim=1), (self.reference.k,))
-        if neighbours is not None and self._score.name == "knn":
-            scores = neighbours.scores[:, 0]  # from the search that tells the classes
-        else:
-            scores = self._score.display(self._fitted(outputs, TensorImages("images", images)))
+        scores = self._score.display(self._fitted(outputs, TensorImages("images", images)))
         broken = int((~scores.isfinite()).sum())
         if broken:
             raise UserError(
@@ -154,51 +152,43 @@ class Detector:
         if self._prototypes is not None:
             # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau), or its sum
             # over the prototypes of the class.
-            shares = (outputs["embedding"] @ self._prototypes.T / self._temperature).softmax(1)
+            temperature = self.checkpoint.args.get("temp", DEFAULT_TEMPERATURE)
+            shares = (outputs["embedding"] @ self._prototypes.T / temperature).softmax(1)
             probabilities = shares.view(len(shares), -1, len(self.class_names)).sum(1)
             return Findings(scores, *reversed(probabilities.max(1)))
-        if neighbours is not None:
-            return Findings(scores, majority_vote(self._labels, neighbours.indices), None)
+        if self._bank is not None:
+            rows = self._bank.search(F.normalize(outputs["penultimate"], dim=1), (self.reference.k,)).indices
+            return Findings(scores, majority_vote(self.reference.bank_labels.to(rows.device), rows), None)
         return Findings(scores, None, None)
 
 
-def load_detector(
-    path: str | Path,
-    *,
-    reference: str | Path | None = None,
-    score: str | None = None,
-    device: torch.device | str | None = None,
-    amp: str = "off",
-    channels_last: bool = False,
-    batch_size: int = 128,
-) -> Detector:
+def load_detector(path: str | Path, *, reference: str | Path | None = None, **settings: Any) -> Detector:
     """A checkpoint with the reference statistics that its evaluation has stored beside it, ready to score images.
 
     Args:
         path: checkpoint file, of this repository or of the official code.
         reference: file of the statistics; None for the place beside the checkpoint.
-        score: any that the checkpoint can give (eval_cider.py --list-scores); None for that of the evaluation.
-        device: None for a GPU where there is one.
-        amp: "off", "bf16" or "fp16".    batch_size: images per forward pass.
+        settings: `score`, `device`, `amp`, ... as Detector takes them.
     Raises:
         UserError: either file is missing or damaged, they do not belong together, or they can not give this score.
     """
     checkpoint = load_checkpoint(path)
     place = find_reference(checkpoint.path) if reference is None else Path(reference)
+    get_them = f"{typed('eval_cider.py')} --ckpt {checkpoint.path}"
     if not place.is_file():
         raise UserError(
             f"{checkpoint.path} has no reference statistics to compare images with.\n"
             f"  looked for : {place}\n"
-            f"  get them by: {typed('eval_cider.py')} --ckpt {checkpoint.path}\n"
+            f"  get them by: {get_them}\n"
             f"  or         : {typed('detect.py')} --ckpt {checkpoint.path} --fit FOLDER_OF_ID_IMAGES"
         )
     found = load_reference(place)
-    check_match(checkpoint, found, place)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Detector(
-        checkpoint, found, score=score, device=device, amp=amp, channels_last=channels_last, batch_size=batch_size
-    )
+    if found.checkpoint_sha256 != checkpoint.sha256:
+        raise UserError(
+            f"{place} belongs to another checkpoint than {checkpoint.path}\n"
+            f"  do         : {get_them}   (or detect.py --fit) makes it anew"
+        )
+    return Detector(checkpoint, found, **settings)
 
 
 @torch.no_grad()
@@ -219,27 +209,10 @@ def fitted_score(
         labels=reference.bank_labels is not None,
     )
     (score,), _ = chosen_scores([name], given, checkpoint.method.label)
-    bank = reference.bank.to(device)
-    outputs = {"penultimate": bank}
+    outputs = {"penultimate": reference.bank.to(device)}
     if "classifier" in score.needs:
-        outputs = checkpoint.model.outputs_from_penultimate(bank)
-    labels = None if reference.bank_labels is None else reference.bank_labels.to(device)
-    return score, score.fit(Features(outputs, labels), given)
-
-
-def check_match(checkpoint: Checkpoint, reference: Reference, place: Path) -> None:
-    """Raise a UserError unless the statistics were made with this very checkpoint file."""
-    if reference.checkpoint_sha256 != checkpoint.sha256:
-        raise UserError(
-            f"{place} belongs to another checkpoint than {checkpoint.path}\n"
-            f"  do         : {typed('eval_cider.py')} --ckpt {checkpoint.path}   (or detect.py --fit) makes it anew"
-        )
-    dim = checkpoint.model.embedding_dim
-    if reference.bank.shape[1] != dim:
-        raise UserError(f"{place} holds features of {reference.bank.shape[1]} dimensions, the network has {dim}")
-    classes, labels = checkpoint.model.config["num_classes"], reference.bank_labels
-    if len(reference.class_names) not in (0, classes) or (labels is not None and labels.max() >= classes):
-        raise UserError(f"{place} is of other classes than the {classes} of the network")
+        outputs = checkpoint.model.outputs_from_penultimate(outputs["penultimate"])
+    return score, score.fit(Features(outputs, reference.bank_labels).to(device), given)
 
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:

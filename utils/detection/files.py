@@ -4,9 +4,8 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,28 +36,11 @@ class Fault(NamedTuple):
     """A file that could not be decoded, and why."""
 
     path: Path
-    reason: str
+    error: str
 
 
-@dataclass(frozen=True)
-class Results:
-    """What was found, in the order of the files."""
-
-    rows: tuple[Result | Fault, ...]
-
-    @property
-    def images(self) -> list[Result]:
-        """Those that could be read."""
-        return [row for row in self.rows if isinstance(row, Result)]
-
-    @property
-    def faults(self) -> list[Fault]:
-        """Those that could not."""
-        return [row for row in self.rows if isinstance(row, Fault)]
-
-
-def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int, threads: int) -> Results:
-    """Score image files, one batch in memory at a time, with a progress bar on a terminal.
+def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int, threads: int) -> list[Result | Fault]:
+    """Score image files in their order, one batch in memory at a time, with a progress bar on a terminal.
 
     Raises:
         UserError: none can be read.
@@ -69,25 +51,27 @@ def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int,
             good = _examine_batch(detector, [(path, found) for path, found in batch if not isinstance(found, str)])
             rows += [Fault(path, found) if isinstance(found, str) else next(good) for path, found in batch]
             progress.update(len(batch))
-    results = Results(tuple(rows))
-    if not results.images:
-        first = results.faults[0]
+    if not images_of(rows):
         raise UserError(
-            f"none of {len(paths):,} images can be read.\n  for example: {shown(first.path)}: {first.reason}"
+            f"none of {len(paths):,} images can be read.\n  for example: {shown(rows[0].path)}: {rows[0].error}"
         )
-    return results
+    return rows
+
+
+def images_of(rows: Sequence[Result | Fault]) -> list[Result]:
+    """Those that could be read."""
+    return [row for row in rows if isinstance(row, Result)]
 
 
 def _examine_batch(detector: Detector, decoded: Sequence[tuple[Path, np.ndarray]]) -> Iterator[Result]:
     if not decoded:
         return
     paths, pixels = zip(*decoded, strict=True)
-    found = detector.examine(torch.from_numpy(np.stack(pixels)))
-    classes = [""] * len(paths)
-    if found.classes is not None:
-        classes = [detector.class_names[number] for number in found.classes.tolist()]
-    probabilities = [None] * len(paths) if found.probabilities is None else found.probabilities.tolist()
-    yield from map(Result, paths, found.scores.tolist(), classes, probabilities)
+    scores, classes, probabilities = detector.examine(torch.from_numpy(np.stack(pixels)))
+    unknown = [None] * len(paths)
+    names = [""] * len(paths) if classes is None else [detector.class_names[number] for number in classes.tolist()]
+    shares = unknown if probabilities is None else probabilities.tolist()
+    yield from map(Result, paths, scores.tolist(), names, shares)
 
 
 def decode_stream(
@@ -120,55 +104,58 @@ def verdict(result: Result, threshold: float) -> str:
     return "ID" if result.score >= threshold else "OOD"
 
 
-def write_csv(path: Path, results: Results, threshold: float) -> None:
+def write_csv(path: Path, rows: Sequence[Result | Fault], threshold: float) -> None:
     """Write CSV_COLUMNS for each file, in their order; a file that can not be read has no more than its error."""
     with atomic_write(path, "w") as stream:
         table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
-        for row in results.rows:
-            values = _as_dict(row, threshold)
-            if isinstance(row, Result):
-                # nine digits tell any two float32 numbers apart
-                values["score"] = f"{row.score:.9g}"
-                values["probability"] = "" if row.probability is None else f"{row.probability:.4f}"
-            table.writerow(values)
+        for values in _known(rows, threshold):
+            # nine digits tell any two float32 numbers apart
+            digits = {name: f"{values[name]:{form}}" for name, form in _DIGITS.items() if name in values}
+            table.writerow(values | digits)
 
 
-def write_json(path: Path, results: Results, threshold: float, *, score: str, checkpoint: Path) -> None:
+_DIGITS = {"score": ".9g", "probability": ".4f"}
+
+
+def write_json(path: Path, rows: Sequence[Result | Fault], threshold: float, *, score: str, checkpoint: Path) -> None:
     """Write one object: score, threshold and checkpoint, and `images`, an object of CSV_COLUMNS for each file.
 
     What is not known of an image is left out.
     """
-    images = [
-        {name: value for name, value in _as_dict(row, threshold).items() if value not in (None, "")}
-        for row in results.rows
-    ]
     about = {"checkpoint": shown(checkpoint), "score": score, "threshold": threshold}
     with atomic_write(path, "w") as stream:
-        json.dump({**about, "images": images}, stream, indent=1)
+        json.dump({**about, "images": _known(rows, threshold)}, stream, indent=1)
 
 
-def _as_dict(row: Result | Fault, threshold: float) -> dict[str, str | float | None]:
-    if isinstance(row, Fault):
-        return {"path": shown(row.path), "error": row.reason}
-    return row._asdict() | {"path": shown(row.path), "id_or_ood": verdict(row, threshold)}
+def _known(rows: Sequence[Result | Fault], threshold: float) -> list[dict[str, Any]]:
+    """What is known of each file, by column."""
+    found = []
+    for row in rows:
+        values = row._asdict() | {"path": shown(row.path)}
+        if isinstance(row, Result):
+            values["id_or_ood"] = verdict(row, threshold)
+        found.append({name: values[name] for name in CSV_COLUMNS if values.get(name) not in (None, "")})
+    return found
 
 
-def as_lines(results: Results, threshold: float) -> str:
+def as_lines(images: Sequence[Result], threshold: float) -> str:
     """A line for each image, aligned."""
-    width = max(len(shown(each.path)) for each in results.images)
+    width = max(len(shown(each.path)) for each in images)
     return "\n".join(
         f"{shown(each.path):<{width}}  {each.score:>10.6f}  {verdict(each, threshold):<3}  {_class_text(each)}".rstrip()
-        for each in results.images
+        for each in images
     )
 
 
-def draw_sheet(path: Path, results: Results, threshold: float, limit: int, *, title: str, subtitle: str) -> None:
+def draw_sheet(
+    path: Path, images: Sequence[Result], threshold: float, limit: int, *, title: str, subtitle: str
+) -> None:
     """Draw at most `limit` pictures as a contact sheet: ID above OOD, each from the highest score down."""
-    ranking = sorted(results.images, key=lambda each: -each.score)
-    accepted = [each for each in ranking if each.score >= threshold]
-    sides = (("In-distribution", GREEN, accepted), ("Out-of-distribution", RED, ranking[len(accepted) :]))
-    picked = pick_rows(*(len(side) for _, _, side in sides), limit)
+    ranking = sorted(images, key=lambda each: -each.score)
+    accepted = sum(each.score >= threshold for each in ranking)
+    sides = (("In-distribution", GREEN, ranking[:accepted]), ("Out-of-distribution", RED, ranking[accepted:]))
+    picked = pick_rows(accepted, len(ranking) - accepted, limit)
     groups = []
     for (name, color, side), rows in zip(sides, picked, strict=True):
         remark = "highest score first"

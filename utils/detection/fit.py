@@ -98,9 +98,7 @@ def _reference(
         bank=train.outputs["penultimate"],
         bank_labels=train.labels,
         held_out=held_out.outputs["penultimate"],
-        mean=tuple(wanted.mean),
-        std=tuple(wanted.std),
-        size=wanted.size,
+        **wanted._asdict(),
         checkpoint_sha256=checkpoint.sha256,
         **facts,
     )
@@ -114,10 +112,7 @@ def fit_reference(
     k: int,
     seed: int,
     device: torch.device,
-    batch_size: int,
-    amp: str,
-    channels_last: bool,
-    workers: int,
+    **settings: Any,
 ) -> tuple[Reference, tuple[str, ...]]:
     """Statistics of the images below `folder`: four fifths become the bank, a fifth drawn with `seed` is held out.
 
@@ -125,6 +120,7 @@ def fit_reference(
 
     Args:
         score: None for the usual one of the checkpoint's method.
+        settings: further ones of `extract`: batch_size, amp, channels_last, workers.
     Returns:
         the statistics with the scores of the fifth, and notes for the user.
     Raises:
@@ -132,8 +128,6 @@ def fit_reference(
     """
     wanted = input_format(checkpoint)
     listing = list_images(folder)
-    if len(listing.paths) <= k:
-        raise _too_few(len(listing.paths), k, folder)
     # An image that lies in no folder of a class has ".".
     classes = [shown(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
     names, class_notes = _class_names(classes, checkpoint)
@@ -143,17 +137,12 @@ def fit_reference(
     groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
     bank, held_out = split_rows(groups, seed)
     if len(bank) < k:
-        raise _too_few(len(bank), k, folder)
+        raise UserError(
+            f"{len(images)} images are too few to fit a detector with K = {k}.\n"
+            f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
+        )
     features_of = partial(
-        extract,
-        checkpoint.model.to(device),
-        mean=wanted.mean,
-        std=wanted.std,
-        device=device,
-        batch_size=batch_size,
-        amp=amp,
-        channels_last=channels_last,
-        workers=workers,
+        extract, checkpoint.model.to(device), mean=wanted.mean, std=wanted.std, device=device, **settings
     )
     score = score or checkpoint.method.score
     others = images.subset(held_out)
@@ -171,13 +160,6 @@ def fit_reference(
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
     return replace(reference, id_scores={score: fitted(found.to(device).outputs, others).cpu()}), images.notes
-
-
-def _too_few(count: int, k: int, folder: Path) -> UserError:
-    return UserError(
-        f"{count} images are too few to fit a detector with K = {k}.\n"
-        f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
-    )
 
 
 def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:

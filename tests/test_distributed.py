@@ -27,7 +27,7 @@ from utils.training.run import Run
 from utils.training.settings import RunSettings
 
 Batch = namedtuple("Batch", "images labels size")
-CLASSES, DIM = 3, 6
+CLASSES, DIM = 6, 6
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 GLOBAL_BATCHES = (6, 5, 3)  # the last two can not be halved
 

@@ -38,7 +38,7 @@ def test_choice_is_1000_or_a_tenth_or_what_was_asked_for(images, wanted, size) -
     (214, None, "digits test gives 21 of its 214 images"),
     (499, None, "gives 49 of its 499"),
     (1_000, 49, "gives 49 of its 1,000"),
-    (51, 50, "--choice 50 leaves none"),
+    (51, 50, "gives 50 of its 51"),
 ])  # fmt: skip
 def test_too_few_images_for_the_choice_are_an_error_with_the_count(images, wanted, said) -> None:
     with pytest.raises(UserError, match=said):

@@ -68,16 +68,12 @@ def load_id(
     unread = (f"{record.name} come with scikit-learn: --id-loc is not read",) if root and not _on_disk(record) else ()
     data = IDData(
         name=record.name,
-        train=found.train,
-        test=found.test,
-        class_names=found.class_names,
         mean=mean,
         std=std,
         size=size,
         crop_scale=record.crop_scale,
         hflip=record.hflip,
-        notes=(*found.notes, *unread),
-        official=found.official,
+        **vars(found) | {"notes": (*found.notes, *unread)},
     )
     return data if limit_train is None else limited(data, limit_train, seed)
 

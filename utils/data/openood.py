@@ -4,7 +4,6 @@ The lists are in openood_v15.json, which names where they are from. CIFAR's imag
 the class; that OpenOOD's numbers follow the official order of the test set is not verified. Sets are never cut.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from utils.data.ood_files import MissingSet, at_size, existing_places, load_arra
 from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
 from utils.data.places import as_user_errors
 from utils.errors import UserError
-from utils.files import file_sha256
+from utils.files import file_sha256, read_json
 
 LISTS = Path(__file__).with_name("openood_v15.json")
 TIN_VALIDATION_COUNTS = {"CIFAR-10": 1_000, "CIFAR-100": 972}
@@ -107,14 +106,10 @@ def lists_sha256() -> str:
 
 
 @cache
-def _all_lists() -> dict[str, Any]:
-    return json.loads(LISTS.read_text(encoding="utf-8"))
-
-
 def _lists(id_name: str) -> dict[str, Any]:
     if id_name not in OPENOOD_COUNTS:
         raise UserError(f"OpenOOD v1.5 is here for {' and '.join(OPENOOD_COUNTS)}, not for {id_name}")
-    return _all_lists()[id_name]
+    return read_json(LISTS)[id_name]
 
 
 def _numbered_within_class(labels: Tensor, numbers: list[list[int]]) -> Tensor:

@@ -73,15 +73,10 @@ def choice_size(name: str, images: int, wanted: int | None = None) -> int:
         UserError: fewer than 50, or nothing is left to be scored.
     """
     size = wanted if wanted is not None else PAPER_CHOICE if images >= FULL_SET else images // 10
-    if size < SMALLEST_CHOICE:
+    if not SMALLEST_CHOICE <= size <= images - 2:
         raise UserError(
-            f"{name} gives {size} of its {images:,} images for the choice of the epoch, and at least "
-            f"{SMALLEST_CHOICE} are needed\n  do         : pass --choice {SMALLEST_CHOICE} (or more), or a larger set"
-        )
-    if size > images - 2:
-        raise UserError(
-            f"{name} has {images:,} images, of which --choice {size} leaves none to be scored\n"
-            f"  do         : pass a smaller --choice, at least {SMALLEST_CHOICE}, or a larger set"
+            f"{name} gives {size} of its {images:,} images for the choice of the epoch: at least {SMALLEST_CHOICE} are "
+            "needed, and others to be scored\n  do         : pass another --choice, or a larger set"
         )
     return size
 

@@ -9,13 +9,20 @@ import torch
 from torch.nn import functional as F
 
 from models.cider import CIDERNet
+from utils.checkpoint import Checkpoint
+from utils.data.id_sets import load_id
+from utils.data.ood_sets import load_ood
 from utils.errors import UserError
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.evaluation import evaluate
-from utils.evaluation.features import Features
+from utils.evaluation.features import Features, extract
 from utils.evaluation.metrics import ood_metrics, separability_degrees
+from utils.evaluation.ood import OODImages, OODSets
 from utils.evaluation.registry import SCORES
+from utils.evaluation.run import evaluate_images
 from utils.evaluation.score_parts import Ingredients
-from utils.evaluation.scores import energy_score
+from utils.evaluation.scores import energy_score, knn_score
+from utils.methods import METHODS
 
 
 def made_features(seed, count, classes=3, spread=0.2):
@@ -98,6 +105,25 @@ def test_what_cannot_be_evaluated_is_said():
     broken.outputs["penultimate"][1, 0] = torch.nan
     with pytest.raises(UserError, match="not finite for 1 of 5 images of broken"):
         evaluated(train, test, {"broken": broken})
+
+
+def test_a_network_and_images_in_memory_are_evaluated_without_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load_id("digits", limit_train=60)
+    images = load_ood("uniform-noise", data)
+    ood = OODSets((OODImages("noise", images, "", "noise", len(images), False, ""),))
+    torch.manual_seed(0)
+    model = CIDERNet("resnet18", num_classes=6, width=8).eval()
+    checkpoint = Checkpoint(model, METHODS[0], 1, None, tmp_path / "none", "")
+    found = evaluate_images(checkpoint, data, ood, BENCHMARKS["cider"], {"device": CPU}, scores=["knn", "ssd"], k=3)
+    assert [result.name for result in found.results] == ["knn", "ssd"] and found.k == 3
+    train, test, others = (
+        F.normalize(extract(model, each, mean=data.mean, std=data.std, device=CPU).outputs["penultimate"], dim=1)
+        for each in (data.train, data.test, images)
+    )
+    expected = ood_metrics(knn_score(train, test, 3), knn_score(train, others, 3))
+    assert found.results[0].ood_metrics["noise"] == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

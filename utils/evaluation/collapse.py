@@ -28,10 +28,8 @@ def collapse(num_classes: int, id_accuracy: float | None = None, prototypes: Ten
     chance = 1 / num_classes
     if id_accuracy is not None and id_accuracy - chance < LEARNED * (1 - chance):
         faults.append(f"ID accuracy is {100 * id_accuracy:.1f} %, where guessing gives {100 * chance:.1f} %")
-    if (
-        prototypes is not None
-        and 2 * (sharing := classes_that_share(class_directions(prototypes, num_classes))) >= num_classes
-    ):
+    sharing = 0 if prototypes is None else classes_that_share(class_directions(prototypes, num_classes))
+    if 2 * sharing >= num_classes:
         faults.append(f"{sharing} of {num_classes} classes share their prototype with another class")
     return "; ".join(faults) or None
 

@@ -33,17 +33,14 @@ WHOLE_ID_TEST = "whole ID test"
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What one score says about ID test (N images) and each OOD set.
+    """What one score says about ID test and each OOD set.
 
     Attributes:
-        name: as in the registry.    shown: as tables name it, with its settings.
-        k: K of the KNN score; None for others.
-        id_scores, ood_scores: larger = more ID.
-        threshold: the ID score that 95 % of ID test reaches.
+        name: as in the registry.    shown: as tables name it, with its settings.    k: of the KNN score, else None.
+        id_scores, ood_scores: larger = more ID.    threshold: the ID score that 95 % of ID test reaches.
         probability: whether the sigmoid of the score is what its authors show.
-        ood_metrics: OOD set -> metrics as fractions.
-        samples: OOD set -> metric -> values of bootstrap resamples; None without bootstrap.
-        whole_id_metrics: as `ood_metrics`, with the ID images that a benchmark keeps for validation; None without them.
+        ood_metrics: OOD set -> metrics as fractions.    samples: OOD set -> metric -> values of bootstrap resamples.
+        whole_id_metrics: as `ood_metrics`, with the ID images that a benchmark keeps for validation.
     """
 
     name: str
@@ -104,11 +101,9 @@ def evaluate(
     """Fit scores to ID train, and apply them to ID test and the OOD sets.
 
     Args:
-        ood: OOD set -> its features.
-        scores: of the registry, none of which the checkpoint cannot give.
+        ood: OOD set -> its features.    scores: none that the checkpoint cannot give.
         images: ID_TEST, WHOLE_ID_TEST and each OOD set -> utils.data.images.ImageSet; for scores that need the images.
-        positive: "ID" or "OOD", see `ood_metrics`.
-        resamples: bootstrap resamples of the metrics, drawn with `seed`; 0 for none.
+        positive: "ID" or "OOD", see `ood_metrics`.    resamples: of a bootstrap of the metrics, drawn with `seed`.
         sweep: other K for which the KNN score is to be judged, from one search.
         whole: of the whole ID test set where `test` is a part of it: metrics with it are given, too.
     Raises:

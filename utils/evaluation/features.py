@@ -60,11 +60,10 @@ def extract(
 
     Args:
         model: on `device`; `outputs(x)` maps (B, 3, S, S) normalised float32 to a dict of (B, ...) tensors.
-        image_set: utils.data.images.ImageSet: yields uint8 batches and has a fingerprint of its content and transform.
-        mean, std: of the channels, as fractions of 1.
+        image_set: utils.data.images.ImageSet.    mean, std: of the channels, as fractions of 1.
         amp: "off", "bf16" or "fp16": autocast of the forward pass; results are float32 all the same.
-        cache_dir: folder of the cache, or None. Its key is the checkpoint, the set's fingerprint, mean, std and amp.
-        checkpoint_sha: SHA-256 of the checkpoint file, by which a cache is found.
+        cache_dir: folder of the cache, or None. Its key is `checkpoint_sha`, the SHA-256 of the checkpoint file, the
+            fingerprint of the images, mean, std and amp.
     Returns:
         features on the CPU.
     """
@@ -76,14 +75,8 @@ def extract(
 
     if cache_dir is None:
         return Features(compute(), image_set.labels)
-    key = {
-        "checkpoint": checkpoint_sha,
-        "images": image_set.fingerprint,
-        "mean": list(mean),
-        "std": list(std),
-        "amp": amp,
-    }
-    return Features(_cached(Path(cache_dir), image_set.name, json.dumps(key), compute), image_set.labels)
+    key = json.dumps([checkpoint_sha, image_set.fingerprint, list(mean), list(std), amp])
+    return Features(_cached(Path(cache_dir), image_set.name, key, compute), image_set.labels)
 
 
 def normalisation(

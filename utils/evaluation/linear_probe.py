@@ -34,11 +34,7 @@ class OneView(TwoViews):
 
 
 def cached_batches(features: Tensor, labels: Tensor, *, seed: int, batch_size: int = BATCH_SIZE) -> Batches:
-    """Batches of features that are there, in a new order every epoch; a rest is a batch, unless it is one image.
-
-    Args:
-        features: (N, D) penultimate features of ID train, as the encoder gives them.    labels: (N,), same device.
-    """
+    """Batches of (N, D) penultimate features that are there, and labels, in a new order every epoch."""
     sizes = batch_sizes(len(features), batch_size)
 
     def epoch(number: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -80,8 +76,6 @@ def train_probe(batches: Batches, dim: int, num_classes: int, *, seed: int, devi
 
     Args:
         dim: D, of the features.    seed: of the initial weights.
-    Returns:
-        the classifier, on `device`, in need of no gradient.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -104,11 +98,7 @@ def train_probe(batches: Batches, dim: int, num_classes: int, *, seed: int, devi
 def probe_accuracy(
     train: Features, test: Features, num_classes: int, *, seed: int, device: torch.device, batches: Batches | None
 ) -> float:
-    """ID accuracy of a linear classifier on penultimate features, not normalised.
-
-    Args:
-        batches: what it is trained on; None for the features of `train`.
-    """
+    """ID accuracy of a linear classifier on penultimate features, trained on `batches` or else on those of `train`."""
     train = train.to(device)
     rows = train.outputs["penultimate"]
     batches = batches or cached_batches(rows, train.labels, seed=seed)

@@ -203,7 +203,7 @@ def draw(
     drawn.append(plots.angle_histograms(album, evaluation.angles, evaluation.separability))
     if projection != "none":
         drawn.append(_draw_features(album, evaluation, class_names, projection, seed))
-    if prototypes is not None and class_names and len(prototypes) % len(class_names) == 0:
+    if prototypes is not None:
         directions = class_directions(prototypes.cpu(), len(class_names)).numpy()
         drawn.append(feature_plots.prototype_angles(album, directions, class_names))
     if evaluation.sweep:

@@ -72,11 +72,7 @@ def narrowed(data: IDData, ood: OODSets, lists: Mapping[str, SetSplit]) -> tuple
 
 
 def what_is_scored(ood: OODSets, lists: Mapping[str, SetSplit], path: Path | None) -> dict[str, Any] | None:
-    """For metrics.json: whose list it is, and how many images of how many are scored; None where all are.
-
-    Args:
-        ood: as `narrowed` gives them.
-    """
+    """For metrics.json: whose list it is, and how many images of how many `narrowed` sets have; None where all are."""
     if not lists:
         return None
     counts = {each.whole: [len(each.images), each.total] for each in ood.sets if each.whole in lists}

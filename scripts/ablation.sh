@@ -8,4 +8,4 @@ set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 set_up "$root/requirements.txt"
-exec "$PYTHON" "$root/scripts/ablation.py" "$@"
+exec "$PYTHON" "$root/scripts/experiments.py" ablation "$@"

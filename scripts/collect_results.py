@@ -22,7 +22,7 @@ from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import Grid, as_latex, as_markdown, as_text
 from utils.results import published, readme, rows
 from utils.results.aggregate import aggregate
-from utils.results.tables import by_method
+from utils.results.tables import by_experiment, by_method
 
 FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
 
@@ -46,15 +46,15 @@ def print_tables(found: Sequence[rows.Row], id_names: Sequence[str], show: Calla
     """For each ID set tables per experiment and benchmark, and the published lines of each benchmark."""
     lines = published.lines()
     for id_name in id_names:
-        by_experiment: dict[str, list[rows.Row]] = {}
+        tagged: dict[str, list[rows.Row]] = {}
         for row in found:
             for name in row.experiment.split() or ["no experiment named"]:
-                by_experiment.setdefault(name, []).extend([row] if row.id == id_name else [])
-        for name, its in by_experiment.items():
-            for grid in readme.by_experiment(aggregate(its), lines):
+                tagged.setdefault(name, []).extend([row] if row.id == id_name else [])
+        for name, its in tagged.items():
+            for grid in by_experiment(aggregate(its), lines):
                 print(f"{name}:\n{show(grid)}")
         for benchmark in BENCHMARKS:
-            if its := readme.published_lines(lines, id_name, benchmark):
+            if its := published.on(lines, id_name, benchmark):
                 print(f"published:\n{show(by_method(its))}")
 
 

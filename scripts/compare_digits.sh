@@ -8,4 +8,4 @@ set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 set_up "$root/requirements.txt"
-exec "$PYTHON" "$root/scripts/compare_digits.py" "$@"
+exec "$PYTHON" "$root/scripts/experiments.py" compare_digits "$@"

@@ -6,4 +6,4 @@ set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/environment.sh"
 set_up "$root/requirements.txt"
-exec "$PYTHON" "$root/scripts/reproduce.py" ImageNet-100 "$@"
+exec "$PYTHON" "$root/scripts/experiments.py" reproduce --in-dataset ImageNet-100 "$@"

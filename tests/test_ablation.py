@@ -12,7 +12,7 @@ from tests.commands import REPOSITORY, shell
 from train_cider import parse_arguments
 from utils.results import rows
 
-SCRIPT = REPOSITORY / "scripts" / "ablation.py"
+SCRIPT = REPOSITORY / "scripts" / "experiments.py"
 SMALL = "--epochs 1 --limit-train 60 --width 8 --device cpu".split()
 # The argument that each ablation varies, and its values on digits.
 VARIED = {
@@ -32,7 +32,7 @@ def ablation(monkeypatch, capsys):
     """Run the script in this process: status, output, errors."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ablation.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["experiments.py", "ablation", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(SCRIPT), run_name="__main__")
         return SimpleNamespace(status=ended.value.code, **capsys.readouterr()._asdict())

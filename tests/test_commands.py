@@ -98,10 +98,7 @@ COMPLETE = {
     "scripts/prepare_data.py": ("--list",),
     "scripts/make_imagenet100.py": ("x",),
     "scripts/make_example_folder.py": ("x",),
-    "scripts/ablation.py": ("warmup", "--dry-run"),
-    "scripts/reproduce.py": ("CIFAR-10", "4", "--dry-run"),
-    "scripts/compare_digits.py": ("--dry-run",),
-    "scripts/compare_objectives.py": ("--dry-run",),
+    "scripts/experiments.py": ("ablation", "warmup", "--dry-run"),
     "benchmarks/run.py": (),
 }
 
@@ -249,7 +246,7 @@ def test_comparison_of_the_three_methods_as_a_plan(tmp_path):
         epochs = int(line[line.index("--epochs") + 1])
         pretraining = int(line[line.index("--pretrain-epochs") + 1]) if line[1] == "train_mcd.py" else 0
         assert epochs + pretraining == 30
-    done = python("scripts/compare_digits.py", "--epochs", "2")
+    done = python("scripts/experiments.py", "compare_digits", "--epochs", "2")
     assert done.returncode == 2 and "MCD needs 3" in done.stderr
 
 

@@ -145,7 +145,7 @@ def pairwise(ids, oods):
 
 def test_differences_are_paired_by_seed_and_their_interval_is_over_seeds_and_the_same_images(evaluated):
     made = {path.parent.name: scores for path, scores in evaluated.items()}
-    found = {row.ood: row for row in paired.differences([*evaluated], resamples=2000)}
+    found = {row.ood: row for row in paired.paired_differences([*evaluated], "", resamples=2000)}
     assert {row.runs for row in found.values()} == {2}  # seed 3 has no pair
     draws = np.random.default_rng(0)
     for ood in ("digits-6-9", "photographs"):
@@ -173,9 +173,9 @@ def test_differences_are_paired_by_seed_and_their_interval_is_over_seeds_and_the
 
 def test_one_pair_has_an_interval_over_images_alone(evaluated):
     one = [path for path in evaluated if path.parent.name.endswith("-1")]
-    alone, both = (paired.differences(paths, resamples=300) for paths in (one, [*evaluated]))
+    alone, both = (paired.paired_differences(paths, "", resamples=300) for paths in (one, [*evaluated]))
     assert {row.runs for row in alone} == {1} and all(row.low < row.auroc < row.high for row in alone)
-    assert [row.ood for row in alone] == [row.ood for row in both] and not paired.differences(one[1:])
+    assert [row.ood for row in alone] == [row.ood for row in both] and not paired.paired_differences(one[1:], "")
 
 
 def test_the_table_has_a_line_for_each_method_and_score_and_keeps_benchmarks_apart():

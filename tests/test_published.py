@@ -10,7 +10,6 @@ from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import as_text
 from utils.results import published, rows
 from utils.results.aggregate import MEANS
-from utils.results.readme import published_lines
 from utils.results.tables import MARKS, by_method
 
 ROWS = rows.read(published.PUBLISHED, published.Number)
@@ -62,7 +61,7 @@ def test_values(id_name, method, score, ood, expected):
     ],
 )
 def test_the_board_of_openood(id_name, near, far, rivals):
-    lines = {line.facts["method"]: line for line in published_lines(LINES, id_name, "openood")}
+    lines = {line.facts["method"]: line for line in published.on(LINES, id_name, "openood")}
     assert [str(lines["cider"].means[name]["auroc"]) for name in ("near", "far")] == [near, far]
     assert [str(lines["ce"].means[name]["auroc"]) for name in ("near", "far")] == list(rivals)
     assert set(lines) == {"cider", "ce", "NPOS", "PALM", "ReweightOOD", "T2FNorm", "vos", "mcd"}
@@ -75,7 +74,7 @@ def test_improvements_that_the_abstracts_claim():
     """13.33 and 19.36 points less FPR95 than KNN+ on CIFAR-100, by the two public versions."""
     lines = {
         (line.facts["method"], line.facts["variant"]): line.means["mean (5)"]["fpr95"].mean
-        for line in published_lines(LINES, "CIFAR-100")
+        for line in published.on(LINES, "CIFAR-100")
         if line.facts["score"] == "knn"
     }
     knn = lines["supcon", ""]
@@ -91,11 +90,11 @@ def test_the_benchmark_with_the_other_positive_class_stands_apart():
         "auroc"
     }
     assert {line.facts["positive"] for line in LINES if line not in apart} == {"ID"}
-    assert not [line for line in apart if line in published_lines(LINES, "CIFAR-10")]
+    assert not [line for line in apart if line in published.on(LINES, "CIFAR-10")]
 
 
 def test_mcd_is_marked_as_transductive_everywhere():
-    lines = published_lines(LINES, "CIFAR-10", "odin")
+    lines = published.on(LINES, "CIFAR-10", "odin")
     assert len(lines) == 1 and set(lines[0].cells) == {
         *("TinyImageNet_crop", "TinyImageNet_resize", "LSUN", "LSUN_resize", "iSUN")
     }
@@ -103,7 +102,7 @@ def test_mcd_is_marked_as_transductive_everywhere():
 
 
 def test_numbers_are_shown_as_their_source_gives_them():
-    text = as_text(by_method(published_lines(LINES, "CIFAR-10", "odin")))
+    text = as_text(by_method(published.on(LINES, "CIFAR-10", "odin")))
     assert "0.1 / 99.9" in text
 
 

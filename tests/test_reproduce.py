@@ -2,23 +2,18 @@
 
 import argparse
 import csv
-import importlib.util
 import json
 import runpy
 import sys
 
 import pytest
 
+from scripts import experiments
 from tests.commands import REPOSITORY, shell
 from tests.data_files import write_cifar10, write_images
 from utils.evaluation.registry import SCORES
 from utils.files import file_sha256
 from utils.results import plan, rows
-
-spec = importlib.util.spec_from_file_location("reproduce", REPOSITORY / "scripts" / "reproduce.py")
-reproduce = importlib.util.module_from_spec(spec)
-sys.modules["reproduce"] = reproduce  # where dataclasses look for their module
-spec.loader.exec_module(reproduce)
 
 
 @pytest.fixture
@@ -26,11 +21,9 @@ def planned(monkeypatch):
     """The steps that a command line asks for, none of which is done."""
 
     def call(*command_line):
-        found = []
-        monkeypatch.setattr(sys, "argv", ["reproduce.py", *command_line])
-        monkeypatch.setattr(plan, "carry_out", lambda steps, dry_run: found.extend(steps))
-        plan.run_plan("", reproduce.add_options, reproduce.steps_of, reproduce.show)
-        return found
+        monkeypatch.setattr(sys, "argv", ["experiments.py", "reproduce", "--in-dataset", *command_line])
+        experiment, args = experiments.parse_arguments()
+        return experiment.steps(args)
 
     return call
 
@@ -53,8 +46,8 @@ def small(tmp_path, monkeypatch):
         train = "--width 8 --epochs 1 --warmup none --limit-train 200 --device cpu"
         train += f" --id_loc {tmp_path}/cifar --checkpoints {tmp_path}"
         command = ["CIFAR-10", "4", "--ood_loc", tmp_path / "ood", *more, "--", *train.split()]
-        monkeypatch.setattr(sys, "argv", ["scripts/reproduce.py", *map(str, command)])
-        plan.run_plan("", reproduce.add_options, reproduce.steps_of, reproduce.show)
+        monkeypatch.setattr(sys, "argv", ["experiments.py", "reproduce", "--in-dataset", *map(str, command)])
+        experiments.main()
 
     monkeypatch.setattr(plan, "_run", run_here)
     monkeypatch.setattr(rows, "MEASURED", tmp_path / "measured.csv")
@@ -150,7 +143,7 @@ def test_seeds_come_from_the_command_line_or_are_the_official_one_and_the_next(p
 
 
 def test_every_score_is_one_of_the_registry():
-    assert {score for _, _, scores in reproduce.METHODS.values() for score in scores} <= SCORES.keys()
+    assert {score for _, _, scores in experiments.METHODS.values() for score in scores} <= SCORES.keys()
 
 
 def test_a_dry_run_prints_commands_and_what_is_missing_and_does_nothing(tmp_path):

@@ -18,7 +18,9 @@ RESAMPLES = 500
 _Run = Mapping[str, tuple[Row, np.ndarray]]
 
 
-def differences(evaluations: Sequence[Path], experiment: str = "", resamples: int = RESAMPLES) -> list[Difference]:
+def paired_differences(
+    evaluations: Sequence[Path], experiment: str = "", resamples: int = RESAMPLES
+) -> list[Difference]:
     """Differences on each OOD set and each mean, over the seeds that a method and CIDER both have.
 
     The interval is the middle 95 % of the mean difference in resamples (percentile bootstrap): of the pairs of runs as

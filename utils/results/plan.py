@@ -1,4 +1,4 @@
-"""Scripts that carry out many runs: trainings, evaluations of what they leave, and then a table of all.
+"""Plans of many runs: trainings, and evaluations of what they leave.
 
 What is done is skipped and what was interrupted goes on, so the same command again finishes what is left.
 """
@@ -10,19 +10,14 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.cli.options import OptionParser
-from utils.cli.settings import cider_settings
-from utils.cli.start import start
-from utils.data.ood_table import full_ood_name
 from utils.errors import UserError
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.files import REPOSITORY, file_sha256, read_json
-from utils.results import rows
 
 # What a plan sets for each run by itself, beside the options of its steps.
 _NEVER_PASSED_ON = {"--loss", "--name", "--resume", "--trial"}
@@ -123,58 +118,6 @@ def parse_training(script: str, options: Sequence[str]) -> argparse.Namespace:
     of_script = importlib.import_module(f"utils.cli.{script.removeprefix('train_')}")
     args = of_script.parse_arguments(command_line=options)
     return args[0] if isinstance(args, tuple) else args
-
-
-def run_plan(
-    description: str,
-    add_options: Callable[[OptionParser], None],
-    steps_of: Callable[[argparse.Namespace], Sequence[Step]],
-    show: Callable[[argparse.Namespace, Sequence[Step]], None],
-) -> None:
-    """What a script with a plan does: read its command line, do what is not done, show everything.
-
-    Args:
-        add_options: the script's own.    show: gathers rows and prints tables.
-        steps_of: of its arguments, which hold `passed_on`, the options behind `--`, and `error`, the parser's.
-    Raises:
-        UserError: a command failed. The same call again goes on there.
-    """
-    parser = OptionParser(description=description)
-    add_options(parser)
-    parser.add_argument(
-        "--ood_loc", type=Path, metavar="PATH", help="of the evaluation: folder that holds the OOD sets"
-    )
-    parser.add_argument(
-        "--ood-sets",
-        type=full_ood_name,
-        nargs="+",
-        metavar="SET",
-        help="of the evaluation: names, or NAME=PATH (default: the usual ones)",
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="put the rows there, whatever the settings")
-    parser.add_argument("--dry-run", action="store_true", help="print what is still to be done, and do nothing")
-    own = sys.argv[1:]
-    cut = own.index("--") if "--" in own else len(own)
-    args = parser.parse_intermixed_args(own[:cut])
-    args.passed_on, args.error = own[cut + 1 :], parser.error
-    start()
-    steps = steps_of(args)
-    if carry_out(steps, dry_run=args.dry_run):
-        show(args, steps)
-
-
-def usual_seeds(id_name: str) -> list[int]:
-    """The seed of the official script, and the next two."""
-    first = cider_settings(id_name, "cider")["seed"]
-    return [first, first + 1, first + 2]
-
-
-def gathered(steps: Sequence[Step], csv: Path | None) -> list[rows.Row]:
-    """The rows of all evaluations, which go into `csv` where that is given."""
-    found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]
-    if csv:
-        rows.gather(found, csv)
-    return found
 
 
 def carry_out(steps: Sequence[Step], *, dry_run: bool) -> bool:

@@ -1,5 +1,6 @@
 """Published and user-reported numbers: results/published.csv, each with its source and how far it can be trusted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -71,3 +72,9 @@ def lines(path: Path = PUBLISHED) -> list[Group]:
         )
         for facts, rows in by_columns(read(path, Number), _SAME).items()
     ]
+
+
+def on(lines: Sequence[Group], id_name: str, benchmark: str = "cider") -> list[Group]:
+    """The published lines of an ID set and a benchmark, without those of a single set or mean that stand elsewhere."""
+    found = [line for line in lines if (line.facts["id"], line.facts["benchmark"]) == (id_name, benchmark)]
+    return [line for line in found if len(line.cells) + len(line.means) > 1] or found

@@ -14,8 +14,8 @@ from utils.results.aggregate import Group, aggregate
 from utils.results.card import card
 from utils.results.differences import DIFFERENCES, Difference
 from utils.results.differences import tables as difference_tables
-from utils.results.rows import Row, read
-from utils.results.tables import by_method, counterparts
+from utils.results.rows import PAPER, Row, read
+from utils.results.tables import EMBEDDING, by_experiment, by_method, counterparts, metrics_apart
 from utils.zoo import MODELS
 
 PAGES = tuple(
@@ -28,9 +28,7 @@ PAGES = tuple(
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What a block shows of the groups of its experiment, and of all published lines.
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
-PAPER = "paper"  # the experiment of full runs with the papers' settings
 E_100 = "cifar10-e100"  # that of networks with OpenOOD's 100 epochs on CIFAR-10
-EMBEDDING = ("id_accuracy_knn", "id_accuracy_probe", "dispersion", "compactness")
 
 
 def fill_pages() -> dict[str, bool]:
@@ -75,27 +73,6 @@ def block(name: str, rows: Sequence[Row], lines: Sequence[Group], differences: S
     return "\n".join(as_markdown(grid) for grid in grids)
 
 
-def by_experiment(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
-    """For each ID set and benchmark FPR95 and AUROC of each group on each set, ID accuracy and geometry."""
-    tables: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
-        tables.setdefault((group.facts["id"], group.facts["benchmark"]), []).append(group)
-    return [by_method(each, lines, embedding=EMBEDDING) for each in tables.values()]
-
-
-def metrics_apart(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
-    """AUROC with ID accuracy and geometry, and FPR95 in a table of its own: for many sets."""
-    if not groups:
-        return []
-    return [by_method(groups, metrics=("auroc",), embedding=EMBEDDING), by_method(groups, metrics=("fpr95",))]
-
-
-def published_lines(lines: Sequence[Group], id_name: str, benchmark: str = "cider") -> list[Group]:
-    """The published lines of an ID set and a benchmark, without those of a single set or mean that stand elsewhere."""
-    found = [line for line in lines if (line.facts["id"], line.facts["benchmark"]) == (id_name, benchmark)]
-    return [line for line in found if len(line.cells) + len(line.means) > 1] or found
-
-
 def _beside(
     id_name: str, benchmark: str = "cider", metrics: Sequence[str] = ("fpr95", "auroc"), embedding: Sequence[str] = ()
 ) -> Layout:
@@ -103,7 +80,7 @@ def _beside(
 
     def layout(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
         ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
-        lines = published_lines(lines, id_name, benchmark)
+        lines = published.on(lines, id_name, benchmark)
         beside_ours = [line for group in ours for line in counterparts(group, lines)]
         shown = [*ours, *(line for line in lines if line not in beside_ours)]
         return [by_method(shown, lines, metrics=metrics, embedding=embedding)]

@@ -16,6 +16,7 @@ from utils.files import REPOSITORY, atomic_write, file_sha256, read_json
 from utils.training.key_arguments import key_arguments
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
+PAPER = "paper"  # the experiment of full runs with the papers' settings
 # What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
 OTHER_FILES = "other files"
 _CHOICES = {

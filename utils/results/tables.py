@@ -43,6 +43,7 @@ COLUMN_NAMES = {
     "dispersion": "dispersion ↑",
     "compactness": "compactness ↓",
 }
+EMBEDDING = tuple(COLUMN_NAMES)
 # Facts that stand in the heading where all lines share them, and else in the label.
 _FACTS = {
     "arch": lambda facts: arch_label(facts["arch"], facts.get("width", 64)),
@@ -90,6 +91,21 @@ def by_method(
     if not any(group.runs for group in groups):  # no source says it
         head, *body = [[cells[0], *cells[2:]] for cells in (head, *body)]
     return Grid(_heading(groups, metrics), head, body, [*_notes(shown, columns, body, compared=any(below))])
+
+
+def by_experiment(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
+    """For each ID set and benchmark FPR95 and AUROC of each group on each set, ID accuracy and geometry."""
+    tables: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        tables.setdefault((group.facts["id"], group.facts["benchmark"]), []).append(group)
+    return [by_method(each, lines, embedding=EMBEDDING) for each in tables.values()]
+
+
+def metrics_apart(groups: Sequence[Group], lines: Sequence[Group] = ()) -> list[Grid]:
+    """AUROC with ID accuracy and geometry, and FPR95 in a table of its own: for many sets."""
+    if not groups:
+        return []
+    return [by_method(groups, metrics=("auroc",), embedding=EMBEDDING), by_method(groups, metrics=("fpr95",))]
 
 
 def labels(groups: Sequence[Group]) -> list[str]:

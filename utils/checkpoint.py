@@ -73,6 +73,12 @@ def save(content: Mapping[str, Any], path: Path, *, previous: Path | None = None
 
 _CHECKSUM_MARK = b"sha256:"
 _CHECKSUM_SIZE = 2 + len(_CHECKSUM_MARK) + 64
+# Beside what torch admits by itself; numpy's names are answered by stand-ins.
+_ADMITTED = [
+    argparse.Namespace,
+    (NumberType, "numpy.dtype"),
+    *((number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 
 def _checksum(body: memoryview) -> bytes:
@@ -106,26 +112,17 @@ def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
         with torch.serialization.safe_globals(_ADMITTED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about kinds of tensors and files that are refused below
             tree = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # torch says nowhere what it raises for bytes that are no checkpoint
         if called := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise DamagedFile(
                 f"{path} holds a {one_line(called[1])} and was not loaded: a checkpoint may hold tensors, plain "
                 "values, argparse.Namespace and numpy's numbers"
             ) from error
-        raise DamagedFile(f"{path} is damaged or not a checkpoint, and was not loaded") from error
-    except Exception as error:  # torch says nowhere what it raises for bytes that are no checkpoint
-        raise DamagedFile(f"{path} is damaged or not a checkpoint: {one_line(error)}") from error
+        reason = "it was not loaded" if isinstance(error, pickle.UnpicklingError) else one_line(error)
+        raise DamagedFile(f"{path} is damaged or not a checkpoint: {reason}") from error
     if not isinstance(tree, dict):
         raise DamagedFile(f"{path} is not a checkpoint: it holds a {type(tree).__name__}, not a dict")
     return tree
-
-
-# Beside what torch admits by itself; numpy's names are answered by stand-ins.
-_ADMITTED = [
-    argparse.Namespace,
-    (NumberType, "numpy.dtype"),
-    *((number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
 
 
 def official_format(
@@ -194,7 +191,19 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
         if found.normalisation:
             mean, std = map(list, found.normalisation)
             args = {"input": {"size": 32, "mean": mean, "std": std}}
-    model = _network(network, weights, config)
+    if network not in NETWORKS:
+        raise ValueError(f"it says that it is a {network}; known are {', '.join(NETWORKS)}")
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
+        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise ValueError(f"{name} is a tensor of {value.dtype}")
+    # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
+        config = config or config_from_state_dict(network, weights)
+        model = NETWORKS[network](**{**config, "pretrained": False})
+    model.load_state_dict(weights, assign=True)
     epoch = int(content.get("epoch") or 0)
     if network == "VOSNet" and epoch <= args.get("start_epoch", -1):
         model.forget_uncertainty()
@@ -203,7 +212,7 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
     if len(class_names) not in (0, model.config["num_classes"]):
         raise ValueError(f"{len(class_names)} class names for a network of {model.config['num_classes']} classes")
     return Checkpoint(
-        model=model,
+        model=model.float().eval(),
         method=find_method(network, method),
         epoch=epoch,
         prototypes=None if prototypes is None else prototypes.float(),
@@ -213,22 +222,3 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
         class_names=class_names,
         unlabelled=content.get("unlabelled"),
     )
-
-
-def _network(name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> nn.Module:
-    """The network with these weights, in eval mode; `config` are its constructor's arguments if the file has them."""
-    if name not in NETWORKS:
-        raise ValueError(f"it says that it is a {name}; known are {', '.join(NETWORKS)}")
-    for entry, value in weights.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{entry} is a {type(value).__name__}, not a tensor")
-        if not value.is_floating_point() and not entry.endswith("num_batches_tracked"):
-            raise ValueError(f"{entry} is a tensor of {value.dtype}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
-        config = {**(config or config_from_state_dict(name, weights)), "pretrained": False}
-        # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
-        with torch.device("meta"):
-            model = NETWORKS[name](**config)
-    model.load_state_dict(weights, assign=True)
-    return model.float().eval()

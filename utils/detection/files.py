@@ -68,9 +68,8 @@ def _examine_batch(detector: Detector, decoded: Sequence[tuple[Path, np.ndarray]
         return
     paths, pixels = zip(*decoded, strict=True)
     scores, classes, probabilities = detector.examine(torch.from_numpy(np.stack(pixels)))
-    unknown = [None] * len(paths)
     names = [""] * len(paths) if classes is None else [detector.class_names[number] for number in classes.tolist()]
-    shares = unknown if probabilities is None else probabilities.tolist()
+    shares = [None] * len(paths) if probabilities is None else probabilities.tolist()
     yield from map(Result, paths, scores.tolist(), names, shares)
 
 
@@ -88,15 +87,12 @@ def decode_stream(
         except UnreadableImage as error:
             return str(error)
 
-    pool = ThreadPoolExecutor(max(1, threads))
     chunks = [paths[start : start + batch_size] for start in range(0, len(paths), batch_size)]
-    try:
-        ahead = [pool.submit(decode, path) for path in chunks[0]] if chunks else []
-        for chunk, following in zip(chunks, [*chunks[1:], []], strict=True):
-            current, ahead = ahead, [pool.submit(decode, path) for path in following]
-            yield [(path, future.result()) for path, future in zip(chunk, current, strict=True)]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        ahead = pool.map(decode, paths[:batch_size])
+        for chunk, following in zip(chunks, [*chunks[1:], ()], strict=True):
+            current, ahead = ahead, pool.map(decode, following)
+            yield list(zip(chunk, current, strict=True))
 
 
 def verdict(result: Result, threshold: float) -> str:

@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -133,7 +132,6 @@ def main() -> None:
     args = parse_arguments(__doc__)
     device = choose_device(args)
     check_names([args.score] if args.score else [])
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if args.model:
         args.ckpt = model_file(args.model)
         args.reference = args.reference or reference_path(args.ckpt, small=True)

@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +50,6 @@ def main() -> None:
     args = parse_arguments(__doc__)
     device = choose_device(args)
     check_names(name for name in args.score or () if name != "all")
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     checkpoint = load_checkpoint(args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch))
     say(f"{checkpoint.path}: {checkpoint.method.label}, epoch {checkpoint.epoch}, on {device}")
     settings = report.plain_settings(vars(args))

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from models.cider import CIDERNet
-from utils.cli import train as train_options
 from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, settle_batches
+from utils.cli.train import downloads_weights
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
@@ -48,7 +48,7 @@ def build_model(args: argparse.Namespace, num_classes: int) -> CIDERNet:
         args.feat_dim,
         num_classes,
         args.stem,
-        train_options.downloads_weights(args),
+        downloads_weights(args),
         args.width,
         "all" if args.train_layers == "all" else None,
     )

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from models.mcd import MCDNet
 from utils.checkpoint import load_checkpoint
-from utils.cli import train as train_options
 from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, run_path, settle_batches
+from utils.cli.train import downloads_weights
 from utils.data import splits
 from utils.data.augment import PaddedCrop, Plain
 from utils.data.batches import Batch
@@ -52,7 +52,7 @@ STEPS = 2  # optimisation steps a batch, over which the log takes its means
 
 def build_model(args: argparse.Namespace, num_classes: int) -> MCDNet:
     """The network as pre-training begins with it."""
-    make = partial(MCDNet, args.model, num_classes, args.stem, train_options.downloads_weights(args), args.width)
+    make = partial(MCDNet, args.model, num_classes, args.stem, downloads_weights(args), args.width)
     return start_network(make, weights=args.weights, init_from=args.init_from)
 
 

@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from models.vos import VOSNet
-from utils.cli import train as train_options
 from utils.cli.device import choose_device
 from utils.cli.run import load_data, open_run, settle_batches
+from utils.cli.train import downloads_weights
 from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
@@ -51,7 +51,7 @@ def build_model(args: argparse.Namespace, num_classes: int) -> VOSNet:
         args.feat_dim or None,
         args.droprate,
         args.stem,
-        train_options.downloads_weights(args),
+        downloads_weights(args),
         args.width,
         args.train_layers,
         uncertainty=args.loss_weight > 0,

@@ -21,9 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli.options import OptionParser, positive_int
-from utils.cli.settings import cider_settings
+from utils.cli.record import key_arguments
+from utils.cli.settings import usual_settings
 from utils.cli.start import start
-from utils.cli.train import key_arguments
 from utils.data.id_records import ID_NAMES, full_id_name
 from utils.data.ood_table import full_ood_name
 from utils.errors import run_script
@@ -276,7 +276,7 @@ def parse_arguments() -> tuple[Experiment, argparse.Namespace]:
     parser.add_argument("--dry-run", action="store_true", help="print what is still to be done, and do nothing")
     args = parser.parse_intermixed_args(own)
     args.passed_on, args.error = sys.argv[cut + 1 :], parser.error
-    usual = cider_settings(args.in_dataset, "cider")["seed"]
+    usual = usual_settings("cider", args.in_dataset)["seed"]
     args.seeds = dict.fromkeys([*args.seeds, *args.named] or [usual, usual + 1, usual + 2])
     return experiment, args
 

@@ -15,7 +15,7 @@ from models.cider import CIDERNet
 from tests.commands import REPOSITORY
 from utils.checkpoint import official_format, save
 from utils.cli import evaluate as eval_options
-from utils.cli.train import key_arguments, recorded
+from utils.cli.record import key_arguments, recorded
 from utils.files import typed
 from utils.results import rows
 

@@ -114,7 +114,9 @@ def test_a_missing_pytorch_is_one_line(script):
 def test_every_required_package_is_looked_for_but_the_one_that_only_some_scores_need():
     lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
     required = [re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("#")]
-    assert [{"scikit-learn": "sklearn"}.get(name, name) for name in required if name != "pytorch-ood"] == [*MODULES]
+    assert [
+        {"scikit-learn": "sklearn", "PyYAML": "yaml"}.get(name, name) for name in required if name != "pytorch-ood"
+    ] == [*MODULES]
 
 
 def test_missing_data_is_named_with_what_to_do(tmp_path):
@@ -133,7 +135,7 @@ def test_missing_data_is_named_with_what_to_do(tmp_path):
         (["--gpu", "0", "--device", "cpu"], "--device: not allowed with argument --gpu"),
         (["--epochs", "3", "--warmup-epochs", "5"], "--warmup-epochs 5: --epochs 3 would end within the warm-up"),
         (["--w", "minus"], "--w: minus is not a number of at least 0"),
-        (["--width", "4"], "--width: 4 is less than 8, the narrowest network that trains on every CPU"),
+        (["--width", "4"], "--width: 4 is not at least 8, the narrowest network that trains on every CPU"),
         (["--nearest", "3"], "--cache-size and --nearest are about the mixture of --loss palm, not about cider"),
         (["--loss", "palm", "--nearest", "7"], "--nearest 7 of --cache-size 6 prototypes a class is not possible"),
         (

@@ -10,7 +10,7 @@ from PIL import Image
 from models.cider import CIDERNet
 from tests.commands import REPOSITORY
 from utils.checkpoint import official_format, save
-from utils.cli.settings import cider_settings
+from utils.cli.settings import usual_settings
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.files import file_sha256
 
@@ -53,7 +53,7 @@ def test_python_block_runs(block, after_the_demo, capsys):
 
 def test_the_checkpoint_that_is_named_is_the_one_that_the_demo_leaves():
     epochs = {int(epoch) for epoch in re.findall(r"digits/demo/checkpoint_(\d+)", TEXT)}
-    assert epochs == {cider_settings("digits", "cider")["epochs"]}
+    assert epochs == {usual_settings("cider", "digits")["epochs"]}
 
 
 def test_scripts_and_flags_in_the_readme_exist():

@@ -12,7 +12,7 @@ from scripts import experiments
 from tests.commands import REPOSITORY, shell
 from tests.data_files import write_cifar10, write_images
 from utils.evaluation.registry import SCORES
-from utils.files import file_sha256
+from utils.files import file_sha256, portable
 from utils.results import plan, rows
 
 
@@ -92,7 +92,7 @@ def test_everything_in_small_and_then_nothing_twice(small, tmp_path, capsys):
 def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp_path):
     checkpoint = tmp_path / "checkpoint_1.pth.tar"
     checkpoint.write_bytes(b"weights")
-    usual = {"benchmark": "cider", "ood_loc": str(tmp_path)}
+    usual = {"benchmark": "cider", "ood_loc": portable(tmp_path)}
     found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": usual, "missing": {"SVHN": "not found"}}
     (tmp_path / "metrics.json").write_text(json.dumps(found))
     args = argparse.Namespace(in_dataset="CIFAR-10")

@@ -230,7 +230,7 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     (["--epochs", "10", "--start_epoch", "10"], "leaves none of --epochs 10"),
     (["--epochs", "1"], "--loss_weight 0 trains without any"),
     (["--start_epoch", "0"], "at least 1"),
-    (["--feat_dim", "-1"], "0 stands for no bottleneck"),
+    (["--feat_dim", "-1"], "at least 0"),
     (["--select", "5", "--sample-from", "4"], "--select 5 of --sample_from 4"),
     (["--model", "wrn-28-10", "--stem", "imagenet"], "not wrn-28-10"),
     (["--model", "vgg16"], "invalid choice"),

@@ -1,6 +1,7 @@
 """What users are told: the one exception for their mistakes, notes, warnings, and foreign words fit for a message."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +27,9 @@ class WrongUsage(UserError):
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and leave the process with its status.
 
-    A UserError becomes one clear message and its status; Ctrl-C ends with status 130.
+    A UserError becomes one clear message and its status; Ctrl-C ends with status 130. Warnings are one line, too.
     """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         status = main()
     except UserError as error:

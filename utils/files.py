@@ -31,14 +31,25 @@ def typed(script: str) -> str:
     return shlex.join([python or _from_here(Path(sys.executable)), _from_here(REPOSITORY / script)])
 
 
+def portable(path: str | Path) -> str:
+    """How a place is written down: from the repository, as `~/...` where that is not in it, else as `../...`.
+
+    So what is shared names no folder of the machine that made it, and `local` finds the place there again.
+    """
+    place = Path(os.path.abspath(path))
+    if not place.is_relative_to(REPOSITORY) and place.is_relative_to(Path.home()):
+        return f"~/{place.relative_to(Path.home())}"
+    return os.path.relpath(place, REPOSITORY)
+
+
+def local(text: str | Path) -> Path:
+    """The place that `portable` has written down."""
+    return REPOSITORY / Path(text).expanduser()
+
+
 def _from_here(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def portable(path: Path) -> str:
-    """A path as files that leave this machine name it: below the repository from there, else as it is."""
-    return str(path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path)
 
 
 @contextmanager

@@ -1,95 +1,48 @@
 """The command line of detect.py, checked as far as that needs no file."""
 
 import argparse
-from pathlib import Path
 
-from utils.cli import options
+from utils.cli.config import ConfigParser
+from utils.cli.options import add_device_options, finite_float, fraction, place, positive_int, whole_number
 from utils.cli.parser import OptionParser
 
 
 def parse_arguments(description: str | None = None) -> argparse.Namespace:
     """The command line, checked as far as that needs no file."""
-    parser = OptionParser(prog="detect.py", description=description)
-    network = parser.add_mutually_exclusive_group(required=True)
-    network.add_argument("--ckpt", type=Path, metavar="FILE", help="checkpoint, ours or an official one")
-    network.add_argument(
-        "--model",
-        metavar="NAME",
-        help="a trained model by name, which needs nothing else; utils/zoo.py has them: cifar10/cider/resnet18-e100-s4",
-    )
-    parser.add_argument(
-        "--images", type=Path, metavar="PATH", help="a folder of images, with folders inside or not, or one image"
-    )
-    decision = parser.add_argument_group("what counts as ID")
-    either = decision.add_mutually_exclusive_group()
-    either.add_argument(
-        "--id-recall",
-        type=options.fraction,
-        default=0.95,
-        metavar="R",
-        help="threshold that this share of ID images reaches, none of which was trained on or compared "
-        "with. Higher lets more OOD pass (default: 0.95)",
-    )
-    either.add_argument(
-        "--threshold", type=options.finite_float, metavar="S", help="images that score at least S are ID"
-    )
-    decision.add_argument(
-        "--score",
-        metavar="NAME",
-        help="any score that the checkpoint can give; eval_cider.py --list-scores names them (default: that of the "
-        "evaluation; with --fit the one of the method's paper)",
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="a line a file: path, score, decision, nearest class")
-    output.add_argument("--json", type=Path, metavar="FILE", help="the same as JSON, with score and threshold")
-    output.add_argument(
-        "--sheet",
-        type=Path,
-        metavar="FILE.png",
-        help="contact sheet: pictures sorted by score, ID in green frames, OOD in red ones",
-    )
-    output.add_argument(
-        "--sheet-images",
-        type=options.positive_int,
-        default=72,
-        metavar="N",
-        help="at most so many on the sheet, spread evenly over the ranking (default: 72)",
-    )
-    fit = parser.add_argument_group("reference statistics")
-    fit.add_argument(
-        "--fit",
-        type=Path,
-        metavar="FOLDER",
-        help="make them from ID images, four fifths to compare with and a fifth for the threshold; they "
-        "are stored, so this is needed once",
-    )
-    fit.add_argument(
-        "--K",
-        type=options.positive_int,
-        help="with --fit: neighbour whose distance counts (default: 10; the paper has 100 for the 50,000 "
-        "images of CIFAR-10)",
-    )
-    fit.add_argument(
-        "--seed", type=options.whole_number, help="with --fit: draws the fifth that is held out (default: 0)"
-    )
-    fit.add_argument(
-        "--reference", type=Path, metavar="FILE", help="where the statistics are (default: beside the checkpoint)"
-    )
-    options.add_device_options(parser)
-    parser.add_argument(
-        "-b",
-        "--batch-size",
-        type=options.positive_int,
-        default=128,
-        metavar="N",
-        help="images per forward pass (default: 128)",
-    )
+    parser = ConfigParser(prog="detect.py", description=description)
+    group = parser.group("what to look at, and with what")
+    network = group.either()
+    network.add("--ckpt", place, "checkpoint, ours or an official one")
+    about = "a trained model by name, which needs nothing else; utils/zoo.py has them: cifar10/cider/resnet18-e100-s4"
+    network.add("--model", str, about)
+    group.add("--images", place, "a folder of images, with folders inside or not, or one image")
+    decision = parser.group("what counts as ID")
+    either = decision.either()
+    about = "threshold that this share of unseen ID images reaches; higher lets more OOD pass"
+    either.add("--id-recall", fraction, about, default=0.95)
+    either.add("--threshold", finite_float, "images that score at least X are ID")
+    about = "any of eval_cider.py --list-scores (default: that of the evaluation; with --fit the method's own)"
+    decision.add("--score", str, about, metavar="NAME")
+    add = parser.group("output").add
+    add("--csv", place, "a line a file: path, score, decision, nearest class")
+    add("--json", place, "the same as JSON, with score and threshold")
+    add("--sheet", place, "contact sheet, a PNG: pictures by score, ID in green frames, OOD in red ones")
+    add("--sheet-images", positive_int, "at most so many there, spread evenly over the ranking", default=72)
+    add = parser.group("reference statistics").add
+    add("--fit", place, "make them, once, from a folder of ID images, a fifth of which is for the threshold")
+    add("--K", positive_int, "with --fit: neighbour that counts (default: 10; the paper has 100 for 50,000 images)")
+    add("--seed", whole_number, "with --fit: draws the fifth that is held out (default: 0)")
+    add("--reference", place, "where the statistics are (default: beside the checkpoint)")
+    device = add_device_options(parser)
+    device.add("--batch-size", positive_int, "images per forward pass", default=128, also="-b")
     args = parser.parse_args()
     _check(parser, args)
     return args
 
 
 def _check(parser: OptionParser, args: argparse.Namespace) -> None:
+    if args.ckpt is None and args.model is None:
+        parser.error("one of the arguments --ckpt --model is required")
     if args.images is None and args.fit is None:
         parser.error("give --images PATH, or --fit FOLDER, or both")
     if args.images is None and (args.csv or args.json or args.sheet):

@@ -2,23 +2,32 @@
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from models.archs import ARCHS
-from utils.cli import options
-from utils.cli import train as train_options
-from utils.cli.command_line import command
-from utils.cli.parser import Role
-from utils.cli.settings import mcd_settings
-from utils.data.ood_table import full_ood_name
+from utils.cli import train
+from utils.cli.options import non_negative_float, ood_set, place, positive_float, positive_int, whole_number
+from utils.cli.parser import OptionParser, Role
+from utils.cli.record import command, run_name
+from utils.cli.settings import usual_settings
 from utils.data.splits import MODES, SMALLEST_CHOICE
 
 STAGES = ("both", "pretrain", "finetune")
-# Of the pre-training, too, where they are called --pretrain-epochs and so on.
-OF_PRETRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay")
+BEFORE = "pretrain_"  # begins the names of options that are of the pre-training
 # How the learning rate of the pre-training falls; --cosine and so on are about the fine-tuning.
 SCHEDULE = {"cosine": False, "lr_decay_epochs": None, "lr_decay_rate": 0.1, "warmup": "none", "warmup_epochs": 1}
+
+
+def make_parser(description: str | None = None) -> OptionParser:
+    """All options; `parser.of_one_stage` names those that the two stages do not share."""
+    parser = train.train_parser("train_mcd", description)
+    before = parser.options().keys()
+    _add_stage_options(parser)
+    parser.of_one_stage = parser.options().keys() - before
+    train.add_training_options(parser, ARCHS)
+    parser.reread = partial(_reread, parser.options())
+    return parser
 
 
 def parse_arguments(
@@ -29,141 +38,87 @@ def parse_arguments(
     Returns:
         the arguments of the fine-tuning, among them --stage; those of the pre-training.
     """
-    parser = options.OptionParser(prog="train_mcd.py", description=description)
-    train_options.add_data_options(parser)
-    before = parser.options().keys()
-    _add_mix_options(parser)
-    _add_stage_options(parser)
-    # What only the fine-tuning has; the rest, such as the network, the seed and the device, is that of both stages.
-    finetuning = {name for name in parser.options().keys() - before if not name.startswith("pretrain_")}
-    train_options.add_network_options(parser, ARCHS)
-    train_options.add_optimisation_options(parser)
-    train_options.add_run_options(parser)
-    train_options.add_speed_options(parser)
+    parser = make_parser(description)
     args = parser.parse_args(command_line)
-    settings = _settings(args)
-    named = [name for name in OF_PRETRAINING if getattr(args, f"pretrain_{name}") is not None]
-    settings = train_options.complete(parser, args, settings)
-    _check(parser, args, named)
-    train_options.check_training(parser, args)
-    first = _of_pretraining(parser, args, settings, finetuning)
+    settings = usual_settings("mcd", args.in_dataset, args.model)
+    own = [name for name in args.options if name.startswith(BEFORE)]
+    if args.start:  # a pre-training that this command does not know
+        if named := [name for name in own if getattr(args, name) is not None]:
+            parser.error(f"--{named[0].replace('_', '-')} has no function with --from, which is pre-trained")
+        settings |= dict.fromkeys(own)
+    settings = train.complete(parser, args, settings)
+    _check(parser, args)
+    first = _of_pretraining(parser, args, settings, own)
     # The mode stands in every name, and the command has it where it is not the default.
-    usual = train_options.run_name(parser, args, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}")
+    usual = run_name(args, {**settings, "unlabelled": args.unlabelled}, f"mcd-{args.unlabelled}")
     args.name = args.name or usual
     named_by = {"in_dataset": args.in_dataset, "name": None if args.name == usual else args.name}
-    args.command = command(parser, args, settings, first=named_by)
+    args.command = command(args, parser.prog, settings, first=named_by)
     return args, first
 
 
 def _of_pretraining(
-    parser: options.OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], finetuning: Collection[str]
+    parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], own: Sequence[str]
 ) -> argparse.Namespace:
     """The arguments of the first stage, from which alone its run folder has its name: fine-tunings share it."""
-    fixed = {**SCHEDULE, "lr_decay_epochs": _decay_epochs(args.pretrain_epochs)}
-    own = {name: getattr(args, f"pretrain_{name}") for name in OF_PRETRAINING}
-    shared = {name: getattr(args, name) for name in parser.options() if name not in finetuning}
-    first = argparse.Namespace(
-        **{name: value for name, value in shared.items() if not name.startswith("pretrain_")} | own | fixed
-    )
+    plain = {name: name.removeprefix(BEFORE) for name in own}
+    epochs = args.pretrain_epochs or 0
+    # The paper has 300 epochs, and a lower rate after 150 and 225.
+    fixed = {**SCHEDULE, "lr_decay_epochs": (epochs // 2, 3 * epochs // 4) if epochs else ()}
+    first = argparse.Namespace(**{**vars(args), **fixed, **{plain[name]: getattr(args, name) for name in own}})
+    shared = {name: option for name, option in args.options.items() if name not in parser.of_one_stage}
+    first.options = {**shared, "stage": args.options["stage"]}
+    first.stage = "pretrain"
     # --resume none begins the last stage anew, not one that other runs may rest on.
-    first.roles = args.roles
     first.resume = args.resume if args.stage == "pretrain" else "auto"
-    usual = {**settings, **fixed, **{name: settings[f"pretrain_{name}"] for name in OF_PRETRAINING}}
-    first.name = train_options.run_name(parser, first, usual, "mcd-pretrain")
-    asked = argparse.Namespace(**{**vars(args), "stage": "pretrain"})
-    of_finetuning = {*OF_PRETRAINING, *finetuning, *SCHEDULE} - {"stage"}
-    first.command = command(parser, asked, settings, first={"in_dataset": args.in_dataset}, without=of_finetuning)
+    first.name = run_name(first, {**settings, **fixed, **{plain[name]: settings[name] for name in own}}, "mcd-pretrain")
+    typed = {name: option for name, option in args.options.items() if name in own or name in first.options}
+    typed = {name: option for name, option in typed.items() if name not in SCHEDULE and name not in plain.values()}
+    asked = argparse.Namespace(**{**vars(args), "stage": "pretrain", "options": typed})
+    first.command = command(asked, parser.prog, settings, first={"in_dataset": args.in_dataset})
     return first
 
 
-def _decay_epochs(epochs: int | None) -> tuple[int, ...]:
-    """Epochs after which the rate of the pre-training falls: 150 and 225 of the paper's 300."""
-    return () if epochs is None else (epochs // 2, 3 * epochs // 4)
+def _reread(options: Collection[str], values: dict[str, Any]) -> dict[str, Any]:
+    """The args.yaml of a pre-training, which has its settings under the names of both stages, as options."""
+    if values.get("stage") != "pretrain":
+        return values
+    kept = {name: value for name, value in values.items() if name not in SCHEDULE}
+    return {BEFORE + name if BEFORE + name in options else name: value for name, value in kept.items()}
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    settings = {"choice": None, "ood": None, **mcd_settings(args.in_dataset, args.model)}
-    if args.start:  # a pre-training that this command does not know
-        settings |= {f"pretrain_{name}": None for name in OF_PRETRAINING}
-    return settings
-
-
-def _add_mix_options(parser: options.OptionParser) -> None:
-    group = parser.add_argument_group("unlabelled images, for the fine-tuning")
-    group.add_argument(
-        "--unlabelled",
-        choices=MODES,
-        default=MODES[0],
-        help="transductive: the very images that are scored; others with OOD labels choose the epoch (the paper). "
-        "inductive: other images than are scored; the last epoch is taken (default: transductive)",
-    )
-    group.add_argument(
+def _add_stage_options(parser: OptionParser) -> None:
+    """What is of one stage alone; names that begin with `pretrain_` are of the pre-training."""
+    add = parser.group("unlabelled images, for the fine-tuning").add
+    about = "transductive: the very images that are scored (the paper). inductive: others; the last epoch is taken"
+    add("--unlabelled", MODES, about, default=MODES[0])
+    add(
         "--ood",
-        type=full_ood_name,
+        ood_set,
+        "OOD set in the mix beside ID test, or several; a name, or NAME=PATH for a folder of images. The paper has a "
+        "fine-tuning for each (default: digits-6-9 for digits, TinyImageNet_resize for CIFAR, dtd for ImageNet-100)",
         nargs="+",
-        metavar="SET",
-        help="OOD set in the mix beside ID test, or several; a name, or NAME=PATH for a folder of images. The paper "
-        "has a fine-tuning for each (default: digits-6-9 for digits, TinyImageNet_resize for CIFAR, dtd for "
-        "ImageNet-100)",
     )
-    group.add_argument("--ood_loc", role=Role.PLACE, type=Path, metavar="PATH", help="folder that holds the OOD sets")
-    group.add_argument(
-        "--choice",
-        type=options.positive_int,
-        metavar="N",
-        help="images of each set that choose the epoch and are neither in the mix nor scored, at least "
-        f"{SMALLEST_CHOICE} (default: 1000, or a tenth of a set with fewer than 10,000; 50 for digits)",
-    )
-    group.add_argument(
-        "--split-seed",
-        type=options.whole_number,
-        default=0,
-        metavar="S",
-        help="deals out the images, whatever --seed is, so that runs of several seeds score the same ones (default: 0)",
-    )
-    group.add_argument(
-        "--margin",
-        type=options.non_negative_float,
-        default=1.2,
-        help="m, the difference of entropies from which on the heads are left alone (default: 1.2, as in the paper)",
-    )
+    add("--ood_loc", place, "folder that holds the OOD sets", role=Role.PLACE)
+    about = "images of each set that choose the epoch and are else unused (default: 1000, or a tenth of a small set)"
+    add("--choice", positive_int, about)
+    add("--split-seed", whole_number, "deals out the images, so that runs of all --seed score the same ones", default=0)
+    add("--margin", non_negative_float, "m, difference of entropies that leaves the heads alone", default=1.2)
+    add = parser.group("stages; options not named --pretrain-... are the fine-tuning's, or both's").add
+    about = "both: pre-training, where it is not finished already, then fine-tuning"
+    add("--stage", STAGES, about, default="both", role=Role.MANNER)
+    about = "with --stage finetune: checkpoint of a pre-training (default: that of these arguments)"
+    add("--from", place, about, dest="start")
+    add("--pretrain-epochs", positive_int)
+    add("--pretrain-batch-size", positive_int)
+    add("--pretrain-learning_rate", positive_float, "a tenth of it after half of the epochs, a hundredth after 3/4")
+    add("--pretrain-weight-decay", non_negative_float)
 
 
-def _add_stage_options(parser: options.OptionParser) -> None:
-    group = parser.add_argument_group("stages; options not named --pretrain-... are the fine-tuning's, or both's")
-    group.add_argument(
-        "--stage",
-        role=Role.MANNER,
-        choices=STAGES,
-        default="both",
-        help="both: pre-training, where it is not finished already, then fine-tuning (default: both)",
-    )
-    group.add_argument(
-        "--from",
-        dest="start",
-        type=Path,
-        metavar="FILE",
-        help="with --stage finetune: checkpoint of a pre-training (default: that of these arguments)",
-    )
-    group.add_argument("--pretrain-epochs", type=options.positive_int, metavar="N", help=f"({train_options.PAPER})")
-    group.add_argument("--pretrain-batch-size", type=options.positive_int, metavar="N", help=f"({train_options.PAPER})")
-    group.add_argument(
-        "--pretrain-learning_rate",
-        type=options.positive_float,
-        metavar="LR",
-        help=f"a tenth after half of the epochs, a hundredth after three quarters ({train_options.PAPER})",
-    )
-    group.add_argument(
-        "--pretrain-weight-decay", type=options.non_negative_float, metavar="W", help=f"({train_options.PAPER})"
-    )
-
-
-def _check(parser: options.OptionParser, args: argparse.Namespace, named: Sequence[str]) -> None:
+def _check(parser: OptionParser, args: argparse.Namespace) -> None:
     """Settings that do not fit together, of the two stages and of the mix."""
     if args.start and args.stage != "finetune":
         parser.error("--from begins behind the pre-training: add --stage finetune")
-    if args.start and named:
-        parser.error(f"--pretrain-{named[0].replace('_', '-')} has no function with --from, which is pre-trained")
     if args.name and args.stage == "pretrain":
         parser.error("--name is that of the fine-tuning; the folder of a pre-training is named by its arguments")
     if args.ood is None and args.stage != "pretrain":

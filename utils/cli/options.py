@@ -2,32 +2,44 @@
 
 import argparse
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from utils.cli.parser import OptionGroup, OptionParser, Role
+from utils.cli.parser import Group, OptionParser, Role
 from utils.data.id_records import ID_NAMES, full_id_name
+from utils.data.ood_table import full_ood_name
+from utils.files import REPOSITORY
 
 
-def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], text: str, *, what: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not holds(value):
-        raise argparse.ArgumentTypeError(f"{text} is not {what}")
-    return value
+@dataclass(frozen=True)
+class Number:
+    """An argparse type: a number that fulfils a condition; any other text is refused with what it should be."""
+
+    kind: type[int] | type[float]
+    what: str
+    holds: Callable[[float], bool] = lambda value: True
+
+    def __call__(self, text: str) -> int | float:
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = None
+        if value is None or not self.holds(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {self.what}")
+        return value
+
+    @property
+    def metavar(self) -> str:
+        return "N" if self.kind is int else "X"
 
 
-# argparse types: each takes the text of an argument, and raises ArgumentTypeError where it is something else.
-whole_number = partial(_number, int, lambda value: True, what="a whole number")
-non_negative_int = partial(_number, int, lambda value: value >= 0, what="a whole number of at least 0")
-positive_int = partial(_number, int, lambda value: value >= 1, what="a whole number of at least 1")
-finite_float = partial(_number, float, lambda value: abs(value) < float("inf"), what="a finite number")
-fraction = partial(_number, float, lambda value: 0 <= value <= 1, what="a number from 0 to 1")
-positive_float = partial(_number, float, lambda value: 0 < value < float("inf"), what="a number above 0")
-non_negative_float = partial(_number, float, lambda value: 0 <= value < float("inf"), what="a number of at least 0")
+whole_number = Number(int, "a whole number")
+non_negative_int = Number(int, "a whole number of at least 0", lambda value: value >= 0)
+positive_int = Number(int, "a whole number of at least 1", lambda value: value >= 1)
+finite_float = Number(float, "a finite number", lambda value: abs(value) < float("inf"))
+fraction = Number(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+positive_float = Number(float, "a number above 0", lambda value: 0 < value < float("inf"))
+non_negative_float = Number(float, "a number of at least 0", lambda value: 0 <= value < float("inf"))
 
 
 def int_list(text: str) -> tuple[int, ...]:
@@ -35,57 +47,55 @@ def int_list(text: str) -> tuple[int, ...]:
     return tuple(whole_number(part.strip()) for part in text.split(",") if part.strip())
 
 
-def add_device_options(parser: OptionParser, *, amp_default: str = "off") -> OptionGroup:
+def place(text: str) -> Path:
+    """argparse type: a file or folder. A recorded command has `~` where no shell replaces it."""
+    return Path(text).expanduser()
+
+
+def ood_set(text: str) -> str:
+    """argparse type: the full name of an OOD set, or NAME=PATH."""
+    name, equals, path = text.partition("=")
+    return f"{name}={place(path)}" if equals else full_ood_name(text)
+
+
+int_list.metavar, place.metavar, ood_set.metavar = "N,N,..", "PATH", "SET"
+
+
+def add_device_options(parser: OptionParser) -> Group:
     """--device (with the official --gpu N), --amp, --channels-last, --workers. Returns the group."""
-    group = parser.add_argument_group("device and speed", role=Role.MANNER)
-    either = group.add_mutually_exclusive_group()
-    either.add_argument("--device", help="cpu, cuda, cuda:N or mps; default: cuda where there is one, else cpu")
-    either.add_argument("--gpu", type=non_negative_int, metavar="N", help="official spelling of --device cuda:N")
-    group.add_argument(
+    group = parser.group("device and speed", role=Role.MANNER)
+    either = group.either()
+    either.add("--device", str, "cpu, cuda, cuda:N or mps (default: cuda where there is one, else cpu)")
+    either.add("--gpu", non_negative_int, "official spelling of --device cuda:N")
+    group.add(
         "--amp",
-        choices=("off", "bf16", "fp16"),
-        default=amp_default,
-        help="precision of the network; losses, prototypes and scores stay in float32. bf16 is the fast choice on GPUs "
-        "since Ampere; on CPUs it is mostly slower (default: %(default)s)",
+        ("off", "bf16", "fp16"),
+        "precision of the network; losses, prototypes and scores stay in float32. bf16 is the fast choice on GPUs "
+        "since Ampere; on CPUs it is mostly slower",
+        default="off",
     )
-    group.add_argument(
-        "--channels-last",
-        action="store_true",
-        help="NHWC memory layout: faster on GPUs with --amp, and a bit on CPUs",
-    )
-    group.add_argument(
-        "--workers",
-        role=Role.CALL,
-        type=non_negative_int,
-        default=4,
-        metavar="N",
-        help="processes that decode image files; sets that are held in memory need none (default: %(default)s)",
-    )
+    group.add("--channels-last", bool, "NHWC layout: faster on GPUs with --amp, and a bit on CPUs")
+    group.add("--workers", non_negative_int, "processes that decode image files", default=4, role=Role.CALL)
     return group
 
 
-def add_id_options(parser: OptionParser, *, default: str | None = "digits") -> OptionGroup:
+def add_id_options(parser: OptionParser, *, default: str | None = "digits") -> Group:
     """--in-dataset, --id_loc, --image-size, --download: which in-distribution images, and where they are."""
-    group = parser.add_argument_group("in-distribution data")
-    group.add_argument(
+    group = parser.group("in-distribution data")
+    group.add(
         "--in-dataset",
-        type=full_id_name,
+        full_id_name,
+        "ID set. digits is embedded in scikit-learn and needs nothing; folder is a directory of your own with one "
+        f"folder per class (default: {default or 'what the checkpoint was trained on'})",
         choices=ID_NAMES,
         default=default,
-        help="ID set. digits is embedded in scikit-learn and needs nothing; folder is a directory of your own with one "
-        f"folder per class (default: {default or 'what the checkpoint was trained on'})",
     )
-    group.add_argument(
-        "--id_loc",
-        role=Role.PLACE,
-        type=Path,
-        metavar="PATH",
-        help="where the ID set is (default: its place below datasets/)",
-    )
-    group.add_argument(
-        "--image-size", type=positive_int, metavar="S", help="side in pixels, for folder (64) and ImageNet-100 (224)"
-    )
-    group.add_argument(
-        "--download", role=Role.CALL, action="store_true", help="fetch CIFAR-10 or CIFAR-100 where it is missing"
-    )
+    group.add("--id_loc", place, "where it is (default: below datasets/)", role=Role.PLACE)
+    group.add("--image-size", positive_int, "side in pixels, for folder (64) and ImageNet-100 (224)")
+    group.add("--download", bool, "fetch CIFAR-10 or CIFAR-100 where it is missing", role=Role.CALL)
     return group
+
+
+def add_checkpoints_option(group: Group) -> None:
+    """--checkpoints."""
+    group.add("--checkpoints", place, "folder of all runs (default: checkpoints/)", default=REPOSITORY / "checkpoints")

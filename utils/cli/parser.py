@@ -3,8 +3,9 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any
 
 
 class Role(Enum):
@@ -16,87 +17,55 @@ class Role(Enum):
     CALL = "what this one call shows, saves, or is to do"
 
 
-class _Options:
-    """What the parser and its groups share: `add_argument` takes the role of the option."""
-
-    role = Role.SETTING
-
-    def add_argument(self, *flags: str, role: Role | None = None, **kwargs) -> argparse.Action:
-        action = super().add_argument(*flags, **kwargs)
-        action.role = role or self.role
-        return action
-
-    def add_mutually_exclusive_group(self, **kwargs) -> "_EitherGroup":
-        group = _EitherGroup(self, **kwargs)
-        group.role = self.role
-        self._mutually_exclusive_groups.append(group)
-        return group
-
-
-class OptionGroup(_Options, argparse._ArgumentGroup):
-    """Options below a heading of their own in --help, with the role of most of them."""
-
-    def __init__(self, *args, role: Role = Role.SETTING, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.role = role
-
-
-class _EitherGroup(_Options, argparse._MutuallyExclusiveGroup):
-    """Options of which only one may be given."""
-
-
-class OptionParser(_Options, argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     """ArgumentParser in which `--id_loc` and `--id-loc` are the same flag, and nothing is guessed from an abbreviation.
 
-    What is parsed has the attribute `roles`: name of an option -> its Role. Wrong usage ends the script with status 2
-    and one line, which proposes the nearest flag for an unknown one. Flags of the official code that have no function
-    here are refused with the reason (`refuse`).
+    What is parsed has the attribute `options`: name of a value -> its option, which has a `role`. Wrong usage ends the
+    script with status 2 and one line, which proposes the nearest flag for an unknown one. Flags of the official code
+    that have no function here are refused with the reason (`refuse`).
     """
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=_Formatter, allow_abbrev=False, **kwargs)
+        self._refused: dict[str, str] = {}
 
-    def add_argument_group(self, *args, **kwargs) -> OptionGroup:
-        group = OptionGroup(self, *args, **kwargs)
-        self._action_groups.append(group)
-        return group
+    def group(self, title: str, about: str | None = None, role: Role = Role.SETTING) -> "Group":
+        """A heading in --help, for options of which most have this role."""
+        return Group(self.add_argument_group(title, about), role)
 
     def refuse(self, flag: str, reason: str) -> None:
         """Make `flag` an error that gives `reason`; it does not show in --help."""
-        self.add_argument(flag, action=_Refused, nargs="?", help=argparse.SUPPRESS, reason=reason)
+        self._refused[_dashed(flag)] = reason
 
-    def options(self, *roles: Role) -> dict[str, argparse.Action]:
-        """The options with these roles, or all of them, by the name of their value; not those that end the script."""
+    def options(self) -> dict[str, argparse.Action]:
+        """The options by the name of their value, but for those that end the script; of several spellings the first."""
         found: dict[str, argparse.Action] = {}
         for action in self._actions:
-            if action.default is not argparse.SUPPRESS and (not roles or action.role in roles):
-                found.setdefault(action.dest, action)  # of several spellings the first counts
+            if action.default is not argparse.SUPPRESS and action.dest not in found:
+                found[action.dest] = action
         return found
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        spelling = {_dashed(flag): flag for flag in self._option_string_actions if flag.startswith("--")}
         given = sys.argv[1:] if args is None else list(args)
         cut = given.index("--") if "--" in given else len(given)
-        respelled = [self._respell(token, spelling) for token in given[:cut]]
-        namespace, rest = super().parse_known_args(respelled + given[cut:], namespace)
-        namespace.roles = {name: option.role for name, option in self.options().items()}
+        namespace, rest = super().parse_known_args([*map(self.respell, given[:cut]), *given[cut:]], namespace)
+        namespace.options = self.options()
         return namespace, rest
 
-    def _respell(self, token: str, spelling: dict[str, str]) -> str:
+    def respell(self, token: str) -> str:
         """`token` with its flag (the part before any `=`) in the spelling under which the parser knows it."""
         flag, equals, value = token.partition("=")
         if not flag.startswith("--") or " " in flag:
             return token
-        if _dashed(flag) not in spelling:
-            self._refuse_unknown(flag)
-        return spelling[_dashed(flag)] + equals + value
-
-    def _refuse_unknown(self, flag: str) -> None:
-        open_to_users = [action for action in self._actions if action.help is not argparse.SUPPRESS]
-        shown = {_dashed(each): each for action in open_to_users for each in action.option_strings if each[:2] == "--"}
-        begun = [each for each in shown if each.startswith(_dashed(flag))]
-        near = begun or difflib.get_close_matches(_dashed(flag), shown, n=1, cutoff=0.7)
-        ask = f"did you mean {' or '.join(shown[each] for each in near[:3])}?" if near else "--help shows all options"
+        known = {_dashed(each): each for each in self._option_string_actions if each.startswith("--")}
+        dashed = _dashed(flag)
+        if dashed in known:
+            return known[dashed] + equals + value
+        if dashed in self._refused:
+            self.error(f"{flag} has no function here: {self._refused[dashed]}")
+        begun = [each for each in known if each.startswith(dashed)]
+        near = begun or difflib.get_close_matches(dashed, known, n=1, cutoff=0.7)
+        ask = f"did you mean {' or '.join(known[each] for each in near[:3])}?" if near else "--help shows all options"
         self.error(f"unknown option {flag}: {ask}")
 
     def error(self, message: str) -> None:
@@ -104,18 +73,63 @@ class OptionParser(_Options, argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message.removeprefix('argument ')}\n")
 
 
+class Group:
+    """Options below one heading."""
+
+    def __init__(self, container: argparse._ActionsContainer, role: Role):
+        self._container, self._role = container, role
+
+    def either(self) -> "Group":
+        """For options of which only one may be given."""
+        return Group(self._container.add_mutually_exclusive_group(), self._role)
+
+    def add(
+        self,
+        flag: str,
+        kind: Callable[[str], Any] | tuple[str, ...] | type[argparse.Action],
+        about: str | None = None,
+        *,
+        also: str | None = None,
+        role: Role | None = None,
+        **more: Any,
+    ) -> argparse.Action:
+        """Add an option.
+
+        Args:
+            kind: what reads its value, an argparse type; the values that it may have; an argparse action; or `bool`,
+                for a switch that is off unless it is given.
+            about: for --help, which adds the default where it says none.
+            also: another spelling.    more: as argparse has it.
+        """
+        if isinstance(kind, tuple):
+            more["choices"] = kind
+        elif isinstance(kind, type) and issubclass(kind, argparse.Action):
+            more["action"] = kind
+        else:
+            more |= {"action": "store_true"} if kind is bool else {"type": kind}
+        option = self._container.add_argument(flag, *([also] if also else []), help=about, **more)
+        option.role = role or self._role
+        return option
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Adds the default where the help says none; a value is called as its type says (`metavar`)."""
+
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=30, width=110)
 
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        silent = "default" in text or action.default in (None, argparse.SUPPRESS) or action.default is False
+        return text if silent else f"{text} (default: %(default)s)".lstrip()
 
-class _Refused(argparse.Action):
-    def __init__(self, *args, reason: str, **kwargs):
-        super().__init__(*args, default=argparse.SUPPRESS, **kwargs)
-        self.reason = reason
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return getattr(action.type, "metavar", action.dest.upper())
 
-    def __call__(self, parser, namespace, values, option_string=None):
-        parser.error(f"{option_string} has no function here: {self.reason}")
+
+def long_flag(option: argparse.Action) -> str:
+    """The first spelling of an option with two dashes."""
+    return next(each for each in option.option_strings if each.startswith("--"))
 
 
 def _dashed(flag: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from utils.cli.record import key_arguments, recorded
 from utils.cli.settings import folder_batches
-from utils.cli.train import fill_in, key_arguments, recorded
+from utils.cli.train import fill_in
 from utils.data.id_sets import IDData, load_id
 from utils.errors import note
 from utils.files import file_sha256
@@ -49,11 +50,10 @@ def settle_batches(args: argparse.Namespace, rates: str, data: IDData) -> None:
     """
     if args.batch_size is not None and args.learning_rate is not None:
         return
-    fill_in(args, folder_batches(rates, len(data.train), args.batch_size))
+    images = len(data.train)
+    fill_in(args, folder_batches(rates, images, args.batch_size))
     if distributed.is_main():
-        print(
-            f"{len(data.train):,} training images: batch size {args.batch_size}, learning rate {args.learning_rate:g}"
-        )
+        print(f"{images:,} training images: batch size {args.batch_size}, learning rate {args.learning_rate:g}")
 
 
 def run_path(args: argparse.Namespace) -> Path:
@@ -71,7 +71,7 @@ def open_run(
     """The run that these arguments ask for, whether it is new, interrupted or finished.
 
     Args:
-        facts: what makes it what it is beside its arguments.
+        facts: what makes it what it is beside its arguments; their names stand in utils.cli.config.FACTS.
     """
     # Other images or other weights to start from are another run, so they are compared on resume like arguments.
     facts = {

@@ -5,23 +5,14 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from utils.files import REPOSITORY
 
 # What every script needs of requirements.txt, as it is imported.
-MODULES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "pooch",
-    "requests",
-    "sklearn",
-    "tqdm",
-    "tensorboard",
-    "matplotlib",
-    "anyascii",
+MODULES = tuple(
+    "torch torchvision numpy scipy pooch requests sklearn tqdm tensorboard matplotlib anyascii yaml".split()
 )
 # Turns that a thread of GNU's OpenMP spins at a barrier before it sleeps. The usual 300,000 are milliseconds, in which
 # it keeps the others from their work where the cores are shared: benchmarks/README.md, "Beside other work".
@@ -41,7 +32,8 @@ def start(parse_arguments: Callable[[str | None], object] | None = None, descrip
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if parse_arguments is not None:
-        parse_arguments(description)
+        with suppress(ModuleNotFoundError):  # which is told below
+            parse_arguments(description)
     missing = [module for module in MODULES if importlib.util.find_spec(module) is None]
     if missing:
         script = Path(sys.argv[0]).name

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData, in_order_of, load_id
 from utils.errors import UserError
-from utils.files import REPOSITORY
+from utils.files import local
 
 _DRIVE = "https://drive.google.com/drive/folders/"
 # The checkpoints of the CIDER authors, by the names of the runs in their README: ID set, file, address.
@@ -94,8 +94,8 @@ def load_id_data(
         )
     # Which part of a set was trained on is known for that set only.
     said: Mapping[str, Any] = checkpoint.args if name == trained_on else {}
-    if root is None and said.get("id_loc") and (REPOSITORY / said["id_loc"]).exists():
-        root = REPOSITORY / said["id_loc"]
+    if root is None and said.get("id_loc") and local(said["id_loc"]).exists():
+        root = local(said["id_loc"])
     wanted = trained_format(checkpoint)
     data = load_id(
         name,

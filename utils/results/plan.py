@@ -17,7 +17,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.evaluation.benchmark import BENCHMARKS
-from utils.files import REPOSITORY, file_sha256, read_json
+from utils.files import REPOSITORY, file_sha256, portable, read_json
 
 # What a plan sets for each run by itself, beside the options of its steps.
 _NEVER_PASSED_ON = {"--loss", "--name", "--resume", "--trial"}
@@ -53,7 +53,7 @@ class Step:
         """Whether this checkpoint, by its hash, has been evaluated so, with all OOD sets that are there now."""
         try:
             found = read_json(self.metrics)
-            wanted = json.loads(json.dumps(self.evaluation, default=str))
+            wanted = json.loads(json.dumps(self.evaluation, default=portable))
             same = all(found["settings"].get(name) == value for name, value in wanted.items())
             same &= found["checkpoint"]["sha256"] == file_sha256(self.checkpoint)
             return same and set(found.get("missing", ())) <= set(self.absent_sets())

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from utils.cli import cider, mcd, vos
+from utils.cli.parser import Role
 from utils.errors import UserError, one_line
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.names import METRICS
 from utils.files import REPOSITORY, atomic_write, file_sha256, read_json
-from utils.training.key_arguments import key_arguments
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
 PAPER = "paper"  # the experiment of full runs with the papers' settings
@@ -258,16 +260,23 @@ def _common(found: Mapping[str, Any]) -> dict[str, str]:
 # start of its fine-tuning, and the run they are from); `input` is what the network expects of an image.
 _ELSEWHERE = frozenset(
     "seed trial in_dataset loss epochs limit_train model width train_images class_names input "
-    "unlabelled pretrain_name start_weights".split()
+    "unlabelled pretrain_name start_weights command".split()
 )
+
+
+@cache
+def _free_options() -> set[str]:
+    """Options that do not make a training what it is."""
+    options = (option for script in (cider, vos, mcd) for option in script.make_parser().options().values())
+    return {option.dest for option in options if option.role is not Role.SETTING}
 
 
 def settings(trained: Mapping[str, Any]) -> str:
     """The other arguments of a training that make it what it is, as NAME=VALUE; switches that are off are left out."""
     shown = {
         name: value
-        for name, value in key_arguments(trained).items()
-        if name not in _ELSEWHERE and value is not None and value is not False
+        for name, value in trained.items()
+        if name not in _ELSEWHERE | _free_options() and value is not None and value is not False
     }
     return " ".join(f"{name}={_setting(value)}" for name, value in sorted(shown.items()))
 

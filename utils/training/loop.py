@@ -24,7 +24,6 @@ from utils.training.random_state import random_state
 from utils.training.recipe import Recipe
 from utils.training.resume import restore
 from utils.training.schedule import learning_rate
-from utils.training.settings import SaveEvery
 
 if TYPE_CHECKING:
     from utils.training.run import Run
@@ -49,7 +48,7 @@ class Training:
         self.optimisation = Optimisation(network, recipe, self.optimizer, self.precision, run.device, compile_size=size)
         self.meter = LossMeter(run.device)
         self.epoch = self.batch = 0  # the next batch to be done
-        self._save_every = SaveEvery.parse(self.settings.save_every)
+        self._save_every = self.settings.save_every
         self._means: dict[str, float] = {}
         self._last_save = time.monotonic()
         self._rate = Rate()

@@ -55,7 +55,7 @@ class RunSettings:
     sync_bn: bool = False
     workers: int = 0
     print_freq: int = 100
-    save_every: str = "5m"
+    save_every: SaveEvery = SaveEvery(minutes=5)
     save_epoch: int = 100
     eval_freq: int = 0
     resume: str = "auto"

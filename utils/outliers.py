@@ -5,10 +5,10 @@ draws are those of largest |z|. |z|^2 is chi-square and independent of the direc
 largest of n chi-square values and as many directions give the same distribution as n draws, at a fraction of the cost.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
+from scipy.special import chdtri
 from torch import Tensor, nn
 
 RIDGE = 1e-4  # on the diagonal of the covariance, as in the official code
@@ -91,8 +91,7 @@ def least_likely_gaussian_samples(
     Args:
         means: (C, d), float32 or float64.
         covariance: (d, d); where it is singular, see `cholesky_with_jitter`.
-        generator: where the random numbers come from, on its device; by default torch's own on the CPU. A CPU
-            generator makes neither the numbers nor the speed depend on the device of the means.
+        generator: where the random numbers come from; by default torch's own on the CPU.
     Returns:
         (C, select, d) on the device and in the dtype of the means, the least likely first.
     Raises:
@@ -131,8 +130,8 @@ def least_likely_noise(
     steps /= torch.arange(sample_from, sample_from - select, -1, **kwargs)
     tails = -torch.expm1(-steps.cumsum(1))  # 1 - those uniform numbers, without cancellation
     directions = torch.randn(classes, select, dim, generator=generator, **kwargs)
-    lengths = chi_square_quantile(tails, dim).sqrt()
-    return directions * (lengths / directions.norm(dim=2))[:, :, None]
+    squares = torch.from_numpy(chdtri(dim, tails.cpu().numpy())).to(tails.device)  # exceeded with these probabilities
+    return directions * (squares.sqrt() / directions.norm(dim=2))[:, :, None]
 
 
 class NoiseOfSteps:
@@ -175,51 +174,21 @@ class NoiseOfSteps:
         return self._noise[row]
 
 
-def chi_square_quantile(tail: Tensor, degrees: int) -> Tensor:
-    """The x that a chi-square value with `degrees` degrees of freedom exceeds with probability `tail` (float64)."""
-    if degrees == 1:
-        return torch.special.ndtri(tail / 2).square()
-    if degrees == 2:
-        return -2 * tail.log()
-    # Wilson and Hilferty (1931), then Newton on the logarithm of the tail, which is concave: no step can run away.
-    # A hundredth of the true value is close enough for three steps; few degrees of freedom start further away.
-    spread = 2 / (9 * degrees)
-    x = degrees * (1 - spread - math.sqrt(spread) * torch.special.ndtri(tail)).clamp(min=0.05) ** 3
-    shape = torch.full_like(tail, degrees / 2)
-    log_constant = math.lgamma(degrees / 2) + math.log(2)
-    for _ in range(3 if degrees >= 64 else 20):
-        beyond = torch.special.gammaincc(shape, x / 2)
-        log_density = (degrees / 2 - 1) * (x / 2).log() - x / 2 - log_constant
-        x = x + (beyond.log() - tail.log()) * beyond * (-log_density).exp()
-    return x
-
-
 def cholesky_with_jitter(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Cholesky factor of a covariance (d, d), and what had to be added to its diagonal for it (a scalar tensor).
 
     The addition is 0 where that suffices, and otherwise grows tenfold from a millionth to a hundredth of the mean
     variance until the factorisation succeeds. On a GPU up to d = 512 all of them are tried at once, because the host
-    would have to wait to learn that the first has failed. A matrix that defeats them all, being no covariance or not
+    would have to wait to learn that 0 has failed. A matrix that defeats them all, being no covariance or not
     finite, gives a factor of NaN, which ends a training with the message about its loss.
     """
     jitters = torch.logspace(-7, -2, 6, dtype=covariance.dtype, device=covariance.device)
     jitters[0].zero_()  # an assignment would copy a number from the host, and wait
     jitters = jitters * covariance.diagonal().mean()
-    at_once = covariance.device.type != "cpu" and len(covariance) <= LARGE
-    return (_factor_at_once if at_once else _factor_in_turn)(covariance, jitters)
-
-
-def _factor_in_turn(covariance: Tensor, jitters: Tensor) -> tuple[Tensor, Tensor]:
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    for jitter in jitters:
-        factor, info = torch.linalg.cholesky_ex(covariance + jitter * identity)
+    if covariance.device.type == "cpu" or len(covariance) > LARGE:
+        factor, info = torch.linalg.cholesky_ex(covariance)
         if info == 0:
-            return factor, jitter
-    return torch.full_like(covariance, torch.nan), jitters[-1]
-
-
-def _factor_at_once(covariance: Tensor, jitters: Tensor) -> tuple[Tensor, Tensor]:
-    """The same without a look at the result on the host."""
+            return factor, jitters[0]
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     factors, info = torch.linalg.cholesky_ex(covariance + jitters[:, None, None] * identity)
     # argmin names the first of equals: the first success, or number 0 where there is none.

@@ -71,12 +71,11 @@ def cider_step(prototypes: Prototypes, *, w: float, temperature: float, with_dis
         else:
             mu = targets = prototypes()
         dis, comp = dispersion(mu), compactness(z, targets, y)
-        own = (z.detach() * mu.detach()[y]).sum(1).mean()
         return {
             "loss": dis + w * comp if with_dispersion else w * comp,
             "loss/dis": dis,
             "loss/comp": comp,
-            "cosine/own-prototype": own,
+            "cosine/own-prototype": (z.detach() * mu.detach()[y]).sum(1).mean(),
             "cosine/pairs": _pairs(z),
         }
 
@@ -139,14 +138,14 @@ def make_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
         crop = PaddedCrop(data.size, **common)
         return Recipe(model=model, steps=(cross_entropy_step,), forward="logits", augmentation=crop)
     views = TwoViews(data.size, crop_scale=data.crop_scale, **common)
+    watched = HeadMonitor(trained_with=vars(args))
     if args.loss == "supcon":
-        steps, monitor = (supcon_step(args.temp),), HeadMonitor(trained_with=vars(args))
-        return Recipe(model=model, steps=steps, augmentation=views, monitor=monitor)
+        return Recipe(model=model, steps=(supcon_step(args.temp),), augmentation=views, monitor=watched)
     if args.loss == "palm":
         shape = (len(data.class_names), args.cache_size, args.feat_dim)
         mixture = MixturePrototypes(*shape, args.proto_m, nearest=args.nearest)
-        steps, monitor = (palm_step(mixture, w=args.w, temperature=args.temp),), HeadMonitor(trained_with=vars(args))
-        return Recipe(model=model, steps=steps, augmentation=views, others={"mixture": mixture}, monitor=monitor)
+        steps = (palm_step(mixture, w=args.w, temperature=args.temp),)
+        return Recipe(model=model, steps=steps, augmentation=views, others={"mixture": mixture}, monitor=watched)
     prototypes = make_prototypes(args, len(data.class_names))
     return Recipe(
         model=model,

@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +19,8 @@ from utils.training.interrupts import Interrupts
 from utils.training.meter import LossMeter, Rate
 from utils.training.optimisation import Optimisation, compiler_errors, sgd
 from utils.training.precision import Precision
-from utils.training.random_state import random_state
 from utils.training.recipe import Recipe
-from utils.training.resume import restore
+from utils.training.resume import restore, snapshot
 from utils.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -47,6 +45,7 @@ class Training:
         size = run.batch_size if self.settings.compile else None
         self.optimisation = Optimisation(network, recipe, self.optimizer, self.precision, run.device, compile_size=size)
         self.meter = LossMeter(run.device)
+        self._kept = recipe.modules, self.optimizer, self.precision.scaler, self.meter, run.device
         self.epoch = self.batch = 0  # the next batch to be done
         self._save_every = self.settings.save_every
         self._means: dict[str, float] = {}
@@ -54,14 +53,9 @@ class Training:
         self._rate = Rate()
 
     def fit(self, state: Mapping[str, Any] | None = None) -> None:
-        """Train to the last epoch, from a saved state or from the start.
-
-        Raises:
-            UserError: a loss or a weight is not finite, a file can not be written, or the state is of another network.
-        """
+        """Train to the last epoch, from a saved state or from the start; UserErrors as in `Run.train`."""
         if state is not None:
-            scaler, device = self.precision.scaler, self.run.device
-            self.epoch, self.batch = restore(state, self.recipe.modules, self.optimizer, scaler, self.meter, device)
+            self.epoch, self.batch = restore(state, *self._kept)
         if distributed.is_main():
             self.folder.start(self.run.record, state and state["logs"], self._steps_done())
             if self.settings.compile:
@@ -150,7 +144,8 @@ class Training:
 
     def _save_if_due(self) -> None:
         """Save where it is time to; save and leave on a signal."""
-        signal = self._signal()
+        # To agree costs a host read, so not every step.
+        signal = self._interrupts.agreed(self.run.device, due=self.batch % self.settings.print_freq == 0)
         minutes, epochs = self._save_every.minutes, self._save_every.epochs
         if (
             signal
@@ -163,16 +158,6 @@ class Training:
             if distributed.is_main():
                 print(f"\n{signal.name}: state saved. This goes on from here:\n  {self.run.again}", flush=True)
             sys.exit(128 + signal)
-
-    def _signal(self) -> Signals | None:
-        """The signal that ends the run, the same on all processes: one that stopped alone would block the others."""
-        received = self._interrupts.received
-        if distributed.world_size() == 1:
-            return received
-        if self.batch % self.settings.print_freq:
-            return None  # to agree costs a host read, so not every step
-        agreed = distributed.largest(received or 0, self.run.device)
-        return Signals(agreed) if agreed else None
 
     def _save(self) -> None:
         """Write last.pt; a state with losses or weights that are not finite never replaces a good one."""
@@ -189,12 +174,8 @@ class Training:
             "batch": self.batch,
             "finished": self._finished(),
             "args": dict(self.run.record),
-            "modules": {name: module.state_dict() for name, module in self.recipe.modules.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-            "random": random_state(self.run.device),
-            "meter": self.meter.state_dict(),
             "logs": self.folder.logs(),
+            **snapshot(*self._kept),
         }
 
     def _check(self, *, weights: bool) -> None:

@@ -55,6 +55,11 @@ class Recipe:
     cosine_to: float | None = None
 
     @property
+    def unit_prototypes(self) -> Tensor | None:
+        """Those of the classes at the moment, unit rows; None without any."""
+        return None if self.prototypes is None else self.prototypes.unit()
+
+    @property
     def modules(self) -> dict[str, nn.Module]:
         """Everything that is trained, saved and restored, by the names that saved states have."""
         prototypes = {} if self.prototypes is None else {"prototypes": self.prototypes}

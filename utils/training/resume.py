@@ -10,7 +10,7 @@ from torch import nn
 from utils import checkpoint
 from utils.errors import UserError, one_line, warn
 from utils.training.meter import LossMeter
-from utils.training.random_state import set_random_state
+from utils.training.random_state import random_state, set_random_state
 from utils.training.run_folder import RunFolder
 
 STATE_ENTRIES = frozenset("method epoch batch finished args modules optimizer scaler random meter logs".split())
@@ -87,6 +87,23 @@ def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
     if damaged:
         raise UserError("\n".join([*damaged, "  go on with : --resume none, which begins anew"]))
     return None
+
+
+def snapshot(
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    meter: LossMeter,
+    device: torch.device,
+) -> dict[str, Any]:
+    """What `restore` puts back."""
+    return {
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "random": random_state(device),
+        "meter": meter.state_dict(),
+    }
 
 
 def restore(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from utils import checkpoint
 from utils.data.augment import Plain
@@ -94,7 +93,7 @@ class Run:
         if distributed.is_main():
             print(self._opening_line(recipe, len(batches)), flush=True)
         Training(self, recipe, network, batches).fit(self.state)
-        fault = collapse(len(self.data.class_names), self._id_accuracy, _unit_prototypes(recipe))
+        fault = collapse(len(self.data.class_names), self._id_accuracy, recipe.unit_prototypes)
         if fault and distributed.is_main():
             print(collapse_warning(fault, self.record), file=sys.stderr)
 
@@ -149,7 +148,7 @@ class Run:
         data = self.data
         content = checkpoint.official_format(
             recipe.model,
-            _unit_prototypes(recipe),
+            recipe.unit_prototypes,
             method=self.method,
             epoch=epoch,
             # What a new image must be made into before the network can look at it.
@@ -175,7 +174,3 @@ class Run:
         if distributed.is_main():
             path = self.folder.checkpoint(self.settings.epochs)
             print(f"Finished: {path}\nTo evaluate it:\n  {typed('eval_cider.py')} --ckpt {path}")
-
-
-def _unit_prototypes(recipe: Recipe) -> Tensor | None:
-    return None if recipe.prototypes is None else recipe.prototypes.unit()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from utils.data.id_records import IDSet, id_set
-from utils.data.images import IDImages, TensorImages
+from utils.data.images import Read, TensorImages
 from utils.data.ood_table import find_ood_set
 from utils.data.places import damaged, is_file
 from utils.data.plain_pickle import PickleError, load_plain_pickle
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PIXELS = (3, 32, 32)
 
 
-def read_cifar(record: IDSet, root: Path, *, download: bool, **_: object) -> IDImages:
+def read_cifar(record: IDSet, root: Path, *, download: bool, **_: object) -> Read:
     """The ID set in `root`, or in the official folder inside it; `download` fetches it where it is missing.
 
     Raises:
@@ -36,8 +36,7 @@ def read_cifar(record: IDSet, root: Path, *, download: bool, **_: object) -> IDI
     files = CifarFiles(record.name, folder)
     train, test = (TensorImages(f"{record.name} {part}", *files.images(part)) for part in ("train", "test"))
     class_names = files.class_names()
-    notes = files.notes()
-    return IDImages(train, test, class_names, notes, official=not notes)
+    return train, test, class_names, files.notes()
 
 
 def cifar_facts(name: str) -> "type[CIFAR10]":

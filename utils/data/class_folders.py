@@ -6,7 +6,7 @@ import torch
 
 from utils.data.id_records import IDSet
 from utils.data.image_folder import Listing, abridged, list_classes, load_files, other_files_note
-from utils.data.images import IDImages, ImageSet
+from utils.data.images import ImageSet, Read
 from utils.data.places import folders_in, is_folder, require_folder
 from utils.errors import UserError, shown
 
@@ -16,7 +16,7 @@ VAL_NAMES = ("val", "valid", "validation", "dev")
 TEST_NAMES = ("test", "testing")
 
 
-def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object) -> IDImages:
+def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object) -> Read:
     """Read train/<class>/<image> and val/<class>/<image>, or <class>/<image>, split with `seed`.
 
     The folders of a split may have any of the names above, in any case; test is read where there is no val.
@@ -44,7 +44,7 @@ def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object)
     unread = _not_in_class_folders(root, split)
     if unread:
         notes += (f"folder: not read, since in no class folder: {abridged([place.name for place in unread])}",)
-    return IDImages(train, test, names, notes)
+    return train, test, names, notes
 
 
 def split_folders(root: Path) -> tuple[Path, ...]:

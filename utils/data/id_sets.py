@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from utils.data.id_records import ID_SETS, IDSet, id_set
-from utils.data.images import IDImages, ImageSet
+from utils.data.images import ImageSet
 from utils.data.places import as_user_errors
 from utils.errors import UserError
 
@@ -21,7 +21,7 @@ class IDData:
 
     mean and std are per channel of images scaled to 0..1; crop_scale is the share of the area that
     RandomResizedCrop keeps; notes are for the user, and scripts print them; official is false where the files are not
-    the published ones, by their checksums or their numbers of images.
+    the published ones, by their checksums, their numbers of images, or their classes.
     """
 
     name: str
@@ -63,18 +63,14 @@ def load_id(
     module, function = record.reader.split(":")
     read = getattr(import_module(module), function)
     size = image_size or record.size
-    found: IDImages = read(record, Path(root or record.folder or ""), size=size, seed=seed, download=download)
-    mean, std = (record.mean, record.std) if record.mean else channel_statistics(found.train)
-    unread = (f"{record.name} come with scikit-learn: --id-loc is not read",) if root and not _on_disk(record) else ()
-    data = IDData(
-        name=record.name,
-        mean=mean,
-        std=std,
-        size=size,
-        crop_scale=record.crop_scale,
-        hflip=record.hflip,
-        **vars(found) | {"notes": (*found.notes, *unread)},
-    )
+    folder = Path(root or record.folder or "")
+    train, test, class_names, notes = read(record, folder, size=size, seed=seed, download=download)
+    mean, std = (record.mean, record.std) if record.mean else channel_statistics(train)
+    official = record.own or not notes
+    if root and not _on_disk(record):
+        notes += (f"{record.name} come with scikit-learn: --id-loc is not read",)
+    crop_scale, hflip = record.crop_scale, record.hflip
+    data = IDData(record.name, train, test, class_names, mean, std, size, crop_scale, hflip, notes, official)
     return data if limit_train is None else limited(data, limit_train, seed)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.data.class_folders import flat, read_both
 from utils.data.id_records import IDSet
-from utils.data.images import FileImages, IDImages
+from utils.data.images import FileImages, Read
 from utils.data.places import is_folder
 from utils.errors import UserError, one_line, shown
 from utils.files import typed
@@ -16,7 +16,7 @@ PUBLIC_LIST = Path(__file__).with_name("imagenet100_wnids.txt")
 WNID = re.compile(r"n\d{8}")
 
 
-def read_imagenet_100(_: IDSet, root: Path, *, size: int, **__: object) -> IDImages:
+def read_imagenet_100(_: IDSet, root: Path, *, size: int, **__: object) -> Read:
     """Read train/<wnid>/<image> and val/<wnid>/<image>. The files are not opened before they are needed.
 
     Raises:
@@ -48,7 +48,7 @@ def read_imagenet_100(_: IDSet, root: Path, *, size: int, **__: object) -> IDIma
         notes.append(
             f"ImageNet-100: {len(strange)} classes are not of the public list, so no published figures compare"
         )
-    return IDImages(*sets, names, tuple(notes))
+    return *sets, names, tuple(notes)
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -178,18 +177,8 @@ class FileImages(ImageSet):
             yield from map(bytes.fromhex, pool.map(file_sha256, self.paths))
 
 
-@dataclass(frozen=True)
-class IDImages:
-    """What the reader of an ID set finds: a training and a test set with labels, and the names of the classes.
-
-    official is false where the files are not the published ones.
-    """
-
-    train: ImageSet
-    test: ImageSet
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    official: bool = True
+# What the reader of an ID set gives: training and test images with labels, the names of the classes, notes.
+Read = tuple[ImageSet, ImageSet, tuple[str, ...], tuple[str, ...]]
 
 
 def read_image(path: str | Path) -> Image.Image:

@@ -67,12 +67,11 @@ def check_imagenet_100(folder: Path, *, decode: bool) -> tuple[Found, list[str]]
     if not (folder / "train").is_dir():
         return Found("missing", folder, ""), []
     try:
-        read = read_imagenet_100(id_set("ImageNet-100"), folder, size=1)
+        train, test, _, notes = read_imagenet_100(id_set("ImageNet-100"), folder, size=1)
     except UserError as error:
         return Found("other", folder, "train/ and val/ do not fit"), [str(error).splitlines()[0]]
-    paths = [*read.train.paths, *read.test.paths]
-    found = Found("found", folder, f"{len(read.train):,} training and {len(read.test):,} test images")
-    return found, [*read.notes, *(decoding_faults(paths) if decode else [])]
+    found = Found("found", folder, f"{len(train):,} training and {len(test):,} test images")
+    return found, [*notes, *(decoding_faults([*train.paths, *test.paths]) if decode else [])]
 
 
 def decoding_faults(paths: Sequence[Path]) -> list[str]:

@@ -37,9 +37,7 @@ def check_batch(features: Tensor, labels: Tensor, prototypes: Tensor) -> None:
 def _gpu_scan() -> type[torch.autograd.Function]:
     """The Triton kernels, tried out once; the plain version where Triton is missing or cannot compile them."""
     try:
-        from utils.prototypes.triton_scan import (
-            TritonScan,  # here, for Triton comes with the GPU builds of PyTorch alone
-        )
+        from utils.prototypes.triton_scan import TritonScan  # here, for only PyTorch's GPU builds come with Triton
 
         trial = torch.ones(1, 2, device="cuda")
         TritonScan.apply(trial, trial, torch.zeros(1, dtype=torch.int64, device="cuda"), 0.5)

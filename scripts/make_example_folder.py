@@ -7,7 +7,6 @@ rings, which are in no class), 64 x 64 PNG files, the same for the same seed.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -35,42 +34,28 @@ def polygon(radii: list[float]) -> np.ndarray:
     return np.array(radii)[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def heart() -> np.ndarray:
+def outlines() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Outlines (N, 2) around the origin, in a circle of radius 1: of the classes, and of what is in none of them."""
     t = np.linspace(0, 2 * np.pi, 60)
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return np.stack([16 * np.sin(t) ** 3, -y - 2], 1) / 16
-
-
-def cross() -> np.ndarray:
     a, b = 0.95, 0.32
-    return np.array([(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b),
-                     (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)])  # fmt: skip
-
-
-def spiral() -> np.ndarray:
-    t = np.linspace(0, 5 * np.pi, 120)
-    return (t / t[-1])[:, None] * np.stack([np.cos(t), np.sin(t)], 1)
-
-
-def wave() -> np.ndarray:
-    t = np.linspace(-1, 1, 80)
-    return np.stack([t, 0.45 * np.sin(7 * t)], 1)
-
-
-# Outlines around the origin, in a circle of radius 1; those of UNKNOWN are drawn as lines.
-CLASSES: dict[str, Callable[[], np.ndarray]] = {
-    "circle": lambda: polygon([0.85] * 60),
-    "cross": cross,
-    "heart": heart,
-    "square": lambda: polygon([1.0] * 4),
-    "star": lambda: polygon([1.0, 0.42] * 5),
-    "triangle": lambda: polygon([1.0] * 3),
-}
-UNKNOWN: dict[str, Callable[[], np.ndarray]] = {
-    "ring": lambda: polygon([0.85] * 60)[np.arange(62) % 60],  # closed, and round at its joint
-    "spiral": spiral,
-    "wave": wave,
-}
+    cross = [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]
+    turns = np.linspace(0, 5 * np.pi, 120)
+    along = np.linspace(-1, 1, 80)
+    classes = {
+        "circle": polygon([0.85] * 60),
+        "cross": np.array(cross),
+        "heart": np.stack([16 * np.sin(t) ** 3, -y - 2], 1) / 16,
+        "square": polygon([1.0] * 4),
+        "star": polygon([1.0, 0.42] * 5),
+        "triangle": polygon([1.0] * 3),
+    }
+    unknown = {
+        "ring": polygon([0.85] * 60)[np.arange(62) % 60],  # closed, and round at its joint
+        "spiral": (turns / turns[-1])[:, None] * np.stack([np.cos(turns), np.sin(turns)], 1),
+        "wave": np.stack([along, 0.45 * np.sin(7 * along)], 1),
+    }
+    return classes, unknown
 
 
 def draw(outline: np.ndarray, filled: bool, rng: np.random.Generator) -> Image.Image:
@@ -103,15 +88,16 @@ def main() -> None:
     if args.folder.exists():
         raise UserError(f"{args.folder} is there already\n  do         : name a new folder")
     rng = np.random.default_rng(args.seed)
-    for part, shapes in (("classes", CLASSES), ("unknown", UNKNOWN)):
+    classes, unknown = outlines()
+    for part, shapes in (("classes", classes), ("unknown", unknown)):  # those in no class are drawn as lines
         for name, outline in shapes.items():
             folder = args.folder / part / name
             folder.mkdir(parents=True)
             for number in range(args.per_class):
-                draw(outline(), part == "classes", rng).save(folder / f"{name}_{number:04d}.png")
+                draw(outline, part == "classes", rng).save(folder / f"{name}_{number:04d}.png")
     print(
-        f"Written: {args.folder}/classes ({len(CLASSES)} classes of {args.per_class} images) and "
-        f"{args.folder}/unknown ({len(UNKNOWN)} kinds)\n"
+        f"Written: {args.folder}/classes ({len(classes)} classes of {args.per_class} images) and "
+        f"{args.folder}/unknown ({len(unknown)} kinds)\n"
         f"Train on it:\n  {typed('train_cider.py')} --in-dataset folder --id-loc {args.folder}/classes --image-size 32 "
         "--width 16 --epochs 40"
     )

@@ -44,8 +44,6 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         ({"fpr95": "-1"}, "not a percentage"),
         ({"aupr_in": "good"}, "not a number"),
         ({"positive": "both"}, "positive is both"),
-        ({"unlabelled": "some"}, "unlabelled is some"),
-        ({"id_files": "official"}, "id_files is official"),
         ({"date": ""}, "date is empty"),
         ({"images": "many"}, "not a whole number"),
         ({"id_accuracy_probe": "100.5"}, "id_accuracy_probe is 100.5, not a percentage"),

@@ -21,12 +21,6 @@ MEASURED = REPOSITORY / "results" / "measured.csv"
 PAPER = "paper"  # the experiment of full runs with the papers' settings
 # What `id_files` says of an ID set that is not the published one, by its checksums; else it is empty.
 OTHER_FILES = "other files"
-_CHOICES = {
-    "benchmark": tuple(BENCHMARKS),
-    "positive": ("ID", "OOD"),
-    "id_files": ("", OTHER_FILES),
-    "unlabelled": ("", "transductive", "inductive", "unknown"),
-}
 
 
 class Record:
@@ -48,7 +42,7 @@ class Row(Record):
         id, benchmark, score: as the options name them.    K: neighbour of the KNN score.
         ood: OOD set as shown, which says where it is a part of a set.
         set: the set that it is, or is a part of, by its name in the tables of sets; empty for a folder of one's own.
-        id_files, unlabelled (how MCD saw test images): see _CHOICES.
+        id_files: OTHER_FILES or empty.    unlabelled: how MCD saw unlabelled test images; empty for other methods.
         scores_sha256: of scores.npz, which is not in the repository.
         experiment: names by which tables find the row, separated by spaces.
     """
@@ -98,9 +92,9 @@ class Row(Record):
         for name in (*METRICS, "id_accuracy_knn", "id_accuracy_probe"):
             if not 0 <= (getattr(self, name) or 0) <= 100:
                 raise UserError(f"{where}: {name} is {getattr(self, name)}, not a percentage")
-        for name, allowed in _CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise UserError(f"{where}: {name} is {value}, not {', '.join(each or 'empty' for each in allowed)}")
+        for name, known in (("benchmark", tuple(BENCHMARKS)), ("positive", ("ID", "OOD"))):
+            if getattr(self, name) not in known:
+                raise UserError(f"{where}: {name} is {getattr(self, name)}, not {', '.join(known)}")
         count = BENCHMARKS[self.benchmark].count(self.ood, self.id)
         if count not in (None, self.images):
             raise UserError(
@@ -151,7 +145,7 @@ def typed(kind: type[R], cells: Mapping[str, str], where: str) -> R:
     """
     hints, values = get_type_hints(kind), {}
     for column in fields(kind):
-        text, name = cells[column.name], column.name
+        name, text = column.name, cells.get(column.name)
         if not text:
             if column.default is MISSING:
                 raise UserError(f"{where}: {name} is empty")
@@ -199,7 +193,6 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
         found = read_json(path)
         cells = [
             {
-                **dict.fromkeys((column.name for column in fields(Row)), ""),
                 **_common(found),
                 "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
                 "experiment": experiment,

@@ -18,8 +18,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from utils.checkpoint import load_checkpoint
 from utils.cli.device import choose_device
@@ -52,21 +51,11 @@ def find_images(path: Path) -> Listing:
     return listing
 
 
-def fit(args: argparse.Namespace, device: torch.device) -> None:
-    """Make the reference statistics from --fit and store them."""
+def fit(args: argparse.Namespace, **settings: Any) -> None:
+    """Make the reference statistics from --fit and store them; `settings`: how features are computed."""
     place = args.reference or reference_path(args.ckpt)
-    reference, notes = fit_reference(
-        load_checkpoint(args.ckpt),
-        args.fit,
-        score=args.score,
-        k=args.K or 10,
-        seed=args.seed or 0,
-        device=device,
-        workers=args.workers,
-        **forward_settings(args),
-    )
-    for text in notes:
-        note(text)
+    chosen = {"score": args.score, "k": args.K or 10, "seed": args.seed or 0}
+    reference = fit_reference(load_checkpoint(args.ckpt), args.fit, **chosen, workers=args.workers, **settings)
     try:
         save_reference(place, reference)
     except OSError as error:
@@ -77,11 +66,6 @@ def fit(args: argparse.Namespace, device: torch.device) -> None:
         f"Fitted {SCORES[reference.score].shown.format(k=reference.k)} to {args.fit}: {len(reference.bank):,} images "
         f"to compare with, {len(reference.held_out):,} held out for the threshold; written to {place}"
     )
-
-
-def forward_settings(args: argparse.Namespace) -> dict:
-    """How the forward pass is computed, as `extract` and `load_detector` take it."""
-    return {"batch_size": args.batch_size, "amp": args.amp, "channels_last": args.channels_last}
 
 
 def report(args: argparse.Namespace, rows: list[Result | Fault], detector: Detector) -> None:
@@ -130,18 +114,22 @@ def warn_of_doubts(args: argparse.Namespace, detector: Detector) -> None:
 def main() -> None:
     """Fit where asked for, then score the images and report."""
     args = parse_arguments(__doc__)
-    device = choose_device(args)
+    settings = {
+        "device": choose_device(args),
+        "batch_size": args.batch_size,
+        "amp": args.amp,
+        "channels_last": args.channels_last,
+    }
     check_names([args.score] if args.score else [])
     if args.model:
         args.ckpt = model_file(args.model)
         args.reference = args.reference or reference_path(args.ckpt, small=True)
     listing = find_images(args.images) if args.images else None
     if args.fit:
-        fit(args, device)
+        fit(args, **settings)
     if listing is None:
         return
-    settings = forward_settings(args)
-    detector = load_detector(args.ckpt, reference=args.reference, score=args.score, device=device, **settings)
+    detector = load_detector(args.ckpt, reference=args.reference, score=args.score, **settings)
     warn_of_doubts(args, detector)
     for text in other_files_note(str(args.images), listing.others):
         note(text)

@@ -16,7 +16,7 @@ from utils.data.id_sets import IDData
 from utils.data.image_folder import abridged, list_images, load_files, other_files_note
 from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
-from utils.errors import UserError, one_line, shown, warn
+from utils.errors import UserError, note, one_line, shown, warn
 from utils.evaluation.features import Features, extract
 from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.quick import vote_accuracy
@@ -41,8 +41,8 @@ def keep_reference(
     k: int,
     id_accuracy: float,
     small: bool = False,
-) -> Path | None:
-    """Store what detect.py needs beside an evaluated checkpoint; None, and a warning, where that cannot be written.
+) -> None:
+    """Store what detect.py needs beside an evaluated checkpoint; a warning where that cannot be written.
 
     Args:
         train, test: features of the ID set: those of the training set are compared with, and scores of the test set
@@ -74,8 +74,6 @@ def keep_reference(
         save_reference(place, reference)
     except OSError as error:
         warn(f"the reference statistics for detect.py could not be written: {one_line(error)}")
-        return None
-    return place
 
 
 def _reference(
@@ -101,7 +99,7 @@ def fit_reference(
     seed: int,
     device: torch.device,
     **settings: Any,
-) -> tuple[Reference, tuple[str, ...]]:
+) -> Reference:
     """Statistics of the images below `folder`: four fifths become the bank, a fifth drawn with `seed` is held out.
 
     Where the folder has one folder for each class of the checkpoint, the fifth is one of each class.
@@ -110,7 +108,7 @@ def fit_reference(
         score: None for the usual one of the checkpoint's method.
         settings: further ones of `extract`: batch_size, amp, channels_last, workers.
     Returns:
-        the statistics with the scores of the fifth, and notes for the user.
+        the statistics with the scores of the fifth; the user is told of images that are left out.
     Raises:
         UserError: no images, fewer than k to compare with, or a score that they or the checkpoint can not give.
     """
@@ -122,6 +120,8 @@ def fit_reference(
     labels = torch.tensor([names.index(name) for name in classes]) if names else None
     notes = (*class_notes, *other_files_note(str(folder), listing.others))
     images = load_files(str(folder), listing.paths, wanted.size, labels, notes=notes)
+    for text in images.notes:
+        note(text)
     groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
     bank, held_out = split_rows(groups, seed)
     if len(bank) < k:
@@ -147,7 +147,7 @@ def fit_reference(
         id_accuracy=None if images.labels is None else vote_accuracy(train.to(device), found.to(device), k),
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
-    return replace(reference, id_scores={score: fitted(found.to(device).outputs, others).cpu()}), images.notes
+    return replace(reference, id_scores={score: fitted(found.to(device).outputs, others).cpu()})
 
 
 def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -164,5 +164,5 @@ def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[tuple[
     if not trained or found == ["."]:
         return (), ()
     others = abridged([name for name in found if name not in trained])
-    note = f"folders that are no classes of the checkpoint ({others}; it has {abridged(trained)}): no classes are taken"
-    return (), (f"{note} from the folders",)
+    reason = f"folders that are no classes of the checkpoint ({others}; it has {abridged(trained)})"
+    return (), (f"{reason}: no classes are taken from the folders",)

@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 import sys
-import warnings
 
 import pytest
 
@@ -13,7 +12,6 @@ from utils.errors import run_script
 @pytest.fixture
 def run_eval(monkeypatch, capsys):
     """Call eval_cider.py with a command line: its exit status and what it printed to either stream."""
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["eval_cider.py", "--device", "cpu", *map(str, arguments)])

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import sys
-import warnings
 from collections import Counter
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -44,7 +43,6 @@ def call(main, name, *arguments):
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", [name, "--device", "cpu", *map(str, arguments)])
-        patch.setattr(warnings, "formatwarning", warnings.formatwarning)
         with pytest.raises(SystemExit) as ended:
             run_script(main)
     return ended.value.code, out.getvalue(), err.getvalue()

@@ -4,7 +4,6 @@ import csv
 import json
 import runpy
 import sys
-import warnings
 
 import pytest
 from PIL import Image
@@ -94,7 +93,6 @@ def test_fit_makes_the_statistics_without_an_evaluation(shapes, tmp_path, monkey
     place, checkpoint = shapes
     classes, own = place / "shapes" / "classes", tmp_path / "own.npz"
     images = ("--images", place / "shapes" / "unknown" / "ring", "--device", "cpu")
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     arguments = ("--ckpt", checkpoint, "--reference", own, "--fit", classes, *images)
     assert in_this_process(monkeypatch, "detect.py", *arguments) == 0
     said = capsys.readouterr()

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +23,14 @@ SPIN_COUNT = "1000"
 def start(parse_arguments: Callable[[str | None], object] | None = None, description: str | None = None) -> None:
     """What a script does before its other imports: wrong usage and --help are answered at once, without PyTorch.
 
-    It ends, too, where a package is missing. How threads wait is set here, since OpenMP reads it as it is loaded; what
-    the user has set stays.
+    It ends, too, where a package is missing. Warnings of libraries are one line from here on. How threads wait is set
+    here, since OpenMP reads it as it is loaded; what the user has set stays.
 
     Args:
         parse_arguments: takes the description for --help; reads the command line of this process. None for a script
             that has read it, or reads it later.
     """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if parse_arguments is not None:

@@ -1,7 +1,7 @@
 """Exact nearest-neighbour search in bounded memory."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -97,16 +97,15 @@ class Bank:
         nearest = (self.rows[indices[:, k - 1]].to(queries.dtype) for k in ks)
         return torch.stack([-(queries - rows).square().sum(1) for rows in nearest], dim=1), indices
 
-    def _chunks(self, dtype: torch.dtype, k: int) -> "Iterator[_Chunk]":
+    def _chunks(self, dtype: torch.dtype, k: int) -> "Iterable[_Chunk]":
         if dtype in self._kept:
-            return iter(self._kept[dtype])
+            return self._kept[dtype]
         size = max(min(TILE_BANK_ROWS, TILE_BANK_VALUES // self.rows.shape[1]), 4 * k)
         starts = range(0, len(self.rows), size)
         chunks = (_Chunk(self.rows[start : start + size], start, self._center, dtype) for start in starts)
         if self.rows.numel() * dtype.itemsize > KEPT_BYTES:
             return chunks
-        self._kept[dtype] = list(chunks)
-        return iter(self._kept[dtype])
+        return self._kept.setdefault(dtype, list(chunks))
 
     def _doubtful(self, queries: Tensor, scores: Tensor) -> Tensor:
         """Queries whose neighbours float32 may have put in a wrong order by more than RELATIVE_ERROR of distance."""

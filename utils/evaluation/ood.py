@@ -21,8 +21,7 @@ class OODImages:
 
     Attributes:
         name: as shown; it says what else than the official set this is, and which part is scored.
-        images: those that are scored.
-        of: name in the table of OOD sets; "" for a folder of one's own.
+        images: those that are scored.    of: name in the table of OOD sets; "" for a folder of one's own.
         whole: `name` of the set before a part of it was chosen.    total: its images.
         official: it is a whole set of the benchmark, and counts for the mean.    group: of the benchmark; "" for none.
     """

@@ -66,8 +66,6 @@ def majority_vote(labels: ArrayLike, indices: ArrayLike) -> Tensor:
 
     Args:
         labels: (M,) classes of the bank's rows.    indices: (N, k) rows of the bank.
-    Returns:
-        (N,) int64.
     """
     labels = to_tensor(labels)
     classes = labels[to_tensor(indices)]
@@ -80,8 +78,6 @@ def nearest_prototype(embedding: ArrayLike, prototypes: ArrayLike) -> Tensor:
 
     Args:
         embedding: (N, D) outputs of the projection head.    prototypes: (C, D).
-    Returns:
-        (N,) int64.
     """
     prototypes = F.normalize(to_tensor(prototypes).float(), dim=1)
     return (to_tensor(embedding).float() @ prototypes.T).argmax(1)

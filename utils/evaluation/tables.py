@@ -17,11 +17,9 @@ class Row:
     """One OOD set.
 
     Attributes:
-        name: as shown.    images: their number.    metrics: fractions.
-        official: whether it is a whole set of the benchmark.
-        group: of the benchmark that it counts for, as "near"; "" for none.
+        name: as shown.    images: their number.    metrics: fractions.    mark: of a footnote of the table, or "".
+        official: whether it is a whole set of the benchmark.    group: of the benchmark, as "near"; "" for none.
         samples: metric -> (R,) values of bootstrap resamples, or None.
-        mark: of a footnote of the table, as in "†"; "" for none.
     """
 
     name: str

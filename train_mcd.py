@@ -119,19 +119,12 @@ def start_model(args: argparse.Namespace, path: Path, class_names: tuple[str, ..
             f"{path} is not a checkpoint of train_mcd.py's pre-training (it says {found.method.name}); what a network "
             "has seen before fine-tuning must be known"
         )
-    wanted = {"arch": args.model, "stem": args.stem, "width": args.width}
-    there = {name: found.model.config[name] for name in wanted}
-    if there != wanted or found.class_names != class_names:
-        raise UserError(
-            f"{path} is another network than this run's\n"
-            f"  it is      : {_listed(there)}, classes {', '.join(found.class_names)}\n"
-            f"  wanted     : {_listed(wanted)}, classes {', '.join(class_names)}"
-        )
+    config = found.model.config
+    there = {"arch": config["arch"], "stem": config["stem"], "width": config["width"], "classes": found.class_names}
+    wanted = {"arch": args.model, "stem": args.stem, "width": args.width, "classes": class_names}
+    if there != wanted:
+        raise UserError(f"{path} is another network than this run's\n  it is      : {there}\n  wanted     : {wanted}")
     return found.model
-
-
-def _listed(config: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
 def facts(mix: Mix, model: MCDNet) -> dict[str, Any]:
@@ -164,13 +157,10 @@ def announce(mix: Mix, batch_size: int) -> None:
     counts = ", ".join(f"{len(part.unlabelled):,} of {name}" for name, part in sets.items())
     scored = "the very images that are scored" if mix.split.mode == "transductive" else "none of which is scored"
     print(f"Unlabelled mix, {mix.split.mode}: {counts}; {scored}")
-    notes = list(mix.notes)
-    if len(mix.unlabelled) < batch_size:
-        notes.append(
-            f"the unlabelled mix has {len(mix.unlabelled):,} images, fewer than a batch: each batch has them all"
-        )
-    for text in notes:
+    for text in mix.notes:
         note(text)
+    if len(mix.unlabelled) < batch_size:
+        note(f"the unlabelled mix has {len(mix.unlabelled):,} images, fewer than a batch: each batch has them all")
 
 
 def main() -> None:

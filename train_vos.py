@@ -17,7 +17,6 @@ if __name__ == "__main__":
     start(parse_arguments, __doc__)
 
 import argparse
-import sys
 from functools import partial
 
 import torch
@@ -31,7 +30,7 @@ from utils.data.augment import PaddedCrop
 from utils.data.batches import Batch
 from utils.data.id_sets import IDData
 from utils.data.order import outlier_generator
-from utils.errors import UserError, run_script
+from utils.errors import UserError, note, run_script
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
 from utils.outliers import ClassQueues, NoiseOfSteps, cholesky_with_jitter, place
 from utils.training.distributed import gather_rows, is_main, processes
@@ -44,17 +43,9 @@ LOWEST_RATE = 1e-6  # where the cosine of the official code ends
 
 def build_model(args: argparse.Namespace, num_classes: int) -> VOSNet:
     """The network; without energy weights and logistic head where no outliers would train them."""
+    encoder = (args.stem, downloads_weights(args), args.width, args.train_layers)
     make = partial(
-        VOSNet,
-        args.model,
-        num_classes,
-        args.feat_dim or None,
-        args.droprate,
-        args.stem,
-        downloads_weights(args),
-        args.width,
-        args.train_layers,
-        uncertainty=args.loss_weight > 0,
+        VOSNet, args.model, num_classes, args.feat_dim or None, args.droprate, *encoder, args.loss_weight > 0
     )
     return start_network(make, weights=args.weights, init_from=args.init_from)
 
@@ -64,10 +55,9 @@ def make_queues(args: argparse.Namespace, data: IDData, feat_dim: int) -> ClassQ
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
     small = [count for count in counts if count < args.sample_number]
     if small and is_main():
-        print(
-            f"note: {len(small)} of {len(counts)} classes have fewer than --sample_number {args.sample_number} "
-            f"training images (the smallest {min(small)}): their queues keep one feature an image",
-            file=sys.stderr,
+        note(
+            f"{len(small)} of {len(counts)} classes have fewer than --sample_number {args.sample_number} training "
+            f"images (the smallest {min(small)}): their queues keep one feature an image"
         )
     try:
         return ClassQueues([min(count, args.sample_number) for count in counts], feat_dim)
@@ -117,19 +107,12 @@ def make_recipe(args: argparse.Namespace, data: IDData, device: torch.device) ->
     )
     if not args.loss_weight:
         return Recipe(steps=(cross_entropy_step,), **common)
+    shape, generator_of = (num_classes, model.embedding_dim), partial(outlier_generator, args.seed)
     queues = make_queues(args, data, model.embedding_dim)
     return Recipe(
         steps=(vos_step(model, queues, args.loss_weight),),
         forward="outputs",
-        noise=NoiseOfSteps(
-            num_classes,
-            model.embedding_dim,
-            args.sample_from,
-            args.select,
-            partial(outlier_generator, args.seed),
-            device,
-            args.start_epoch,
-        ),
+        noise=NoiseOfSteps(*shape, args.sample_from, args.select, generator_of, device, args.start_epoch),
         others={"queues": queues},
         monitor=JitterMonitor(),
         late=model.uncertainty_parameters(),

@@ -96,8 +96,8 @@ class ConfigParser(OptionParser):
 
 
 def _here(text: str) -> str:
-    name, equals, path = text.partition("=")
-    return f"{name}={local(path)}" if equals else text
+    name, _, path = text.partition("=")
+    return f"{name}={local(path)}" if path else text
 
 
 def _read(path: Path, error: Callable[[str], None]) -> dict[str, Any]:

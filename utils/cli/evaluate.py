@@ -28,6 +28,11 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
     device.add("--batch-size", positive_int, "images per forward pass", default=512, also="-b", role=Role.SETTING)
     _refuse_official(parser)
     args = parser.parse_args()
+    if args.list_scores:
+        from utils.evaluation.registry import listing  # loads PyTorch
+
+        print(listing())
+        parser.exit()
     if (args.ckpt is None) == (args.name is None):
         parser.error("give the checkpoint by --name (and --epoch), or by --ckpt FILE")
     if args.ckpt is not None and args.epoch is not None:
@@ -36,7 +41,7 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
     args.command = command(args, parser.prog, first={"in_dataset": None})
     args.positive = (args.positive or BENCHMARKS[args.benchmark].positive).upper()
-    del args.options  # metrics.json has all arguments
+    del args.options, args.list_scores  # metrics.json has all arguments
     return args
 
 
@@ -67,7 +72,7 @@ def _add_score_options(parser: OptionParser) -> None:
     add = parser.group("scores and metrics").add
     about = "one or several; `all` that the checkpoint can give; plots show the first (default: the method's own)"
     add("--score", str, about, nargs="+", metavar="NAME")
-    add("--list-scores", _ListScores, "print every score, what it needs, its paper; and end")
+    add("--list-scores", bool, "print every score, what it needs, its paper; and end", role=Role.CALL)
     about = "neighbour whose distance counts for knn, 100 on CIFAR-10 in the paper; auto chooses it by Gaussian noise"
     add("--K", _k_or_auto, about, metavar="K|auto")
     about = "fit scores to N ID training images, drawn by class, and K in proportion: a small file for detect.py"
@@ -95,17 +100,6 @@ def _add_output_options(parser: OptionParser) -> None:
     add("--projector", bool, "also export features for TensorBoard's embedding projector")
     add("--cache-dir", place, "where features are kept (default: features/ beside the checkpoint)")
     add("--no-cache", bool, "extract features anew and do not keep them")
-
-
-class _ListScores(argparse.Action):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, nargs=0, default=argparse.SUPPRESS, **kwargs)
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        from utils.evaluation.registry import listing  # loads PyTorch
-
-        print(listing())
-        parser.exit()
 
 
 def _k_or_auto(text: str) -> int | str:

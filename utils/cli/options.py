@@ -54,8 +54,8 @@ def place(text: str) -> Path:
 
 def ood_set(text: str) -> str:
     """argparse type: the full name of an OOD set, or NAME=PATH."""
-    name, equals, path = text.partition("=")
-    return f"{name}={place(path)}" if equals else full_ood_name(text)
+    name, _, path = text.partition("=")
+    return f"{name}={place(path)}" if path else full_ood_name(text)
 
 
 int_list.metavar, place.metavar, ood_set.metavar = "N,N,..", "PATH", "SET"

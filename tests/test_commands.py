@@ -18,7 +18,7 @@ from utils.cli.start import MODULES
 
 TRAIN_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("train_*.sh"))
 EVAL_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("eval_*.sh"))
-PYTHON_SCRIPTS = sorted(path.name for path in REPOSITORY.glob("*.py"))
+PYTHON_SCRIPTS = sorted({path.name for path in REPOSITORY.glob("*.py")} - {"hubconf.py"})  # which torch.hub imports
 BARE = """
 import runpy, socket, sys
 socket.socket.connect = sys.modules["torch"] = None  # neither network nor PyTorch, whose import takes seconds

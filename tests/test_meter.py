@@ -7,8 +7,6 @@ import torch
 
 from utils.training.meter import LossMeter, Rate
 
-CPU = torch.device("cpu")
-
 
 def losses(value, other=1.0):
     return {"loss": torch.tensor(value, requires_grad=True), "loss/other": torch.tensor(other)}
@@ -17,7 +15,7 @@ def losses(value, other=1.0):
 def test_means_over_intervals_and_epochs():
     draw = torch.Generator().manual_seed(0)
     values = torch.rand(2, 7, generator=draw).tolist()
-    meter = LossMeter(CPU)
+    meter = LossMeter()
     for epoch in range(2):
         for step, value in enumerate(values[epoch]):
             meter.add(losses(value, other=-value), step)
@@ -31,7 +29,7 @@ def test_means_over_intervals_and_epochs():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_the_first_bad_step_is_kept(bad):
-    meter = LossMeter(CPU)
+    meter = LossMeter()
     for step, value in enumerate([1.0, 2.0, bad, math.nan, 3.0]):
         meter.add(losses(value, other=5.0 + step), step)
     step, found = meter.first_bad()
@@ -40,13 +38,13 @@ def test_the_first_bad_step_is_kept(bad):
 
 
 def test_a_bad_loss_beside_the_total_counts():
-    meter = LossMeter(CPU)
+    meter = LossMeter()
     meter.add(losses(1.0, other=math.nan), 4)
     assert meter.first_bad()[0] == 4
 
 
 def test_a_restored_meter_goes_on_with_the_same_sums():
-    whole, first, second = LossMeter(CPU), LossMeter(CPU), LossMeter(CPU)
+    whole, first, second = LossMeter(), LossMeter(), LossMeter()
     values = [0.1, 0.7, 1.3, 2.9, 0.2]
     for step, value in enumerate(values):
         whole.add(losses(value), step)
@@ -62,7 +60,7 @@ def test_a_restored_meter_goes_on_with_the_same_sums():
 
 def test_adding_reads_nothing_from_the_device():
     # A meta tensor has no values, so that any look at one raises.
-    meter = LossMeter(torch.device("meta"))
+    meter = LossMeter()
     for step in range(3):
         meter.add({"loss": torch.zeros((), device="meta")}, step)
     with pytest.raises(RuntimeError, match="meta"):

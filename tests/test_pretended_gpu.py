@@ -84,8 +84,7 @@ def views_of(mode: FakeTensorMode, augmentation: Plain) -> Tensor:
 
 def take_steps(network: ForwardPass, batch: Batch, *steps: Step) -> None:
     """Losses of every optimisation step of a batch, with the meter's part."""
-    with torch.device(GPU):
-        meter = LossMeter(GPU)
+    meter = LossMeter()
     for number, step in enumerate(steps):
         losses = step(network, batch)
         assert losses["loss"].requires_grad

@@ -44,7 +44,7 @@ class Training:
         self.precision = Precision(self.settings.amp, run.device)
         size = run.batch_size if self.settings.compile else None
         self.optimisation = Optimisation(network, recipe, self.optimizer, self.precision, run.device, compile_size=size)
-        self.meter = LossMeter(run.device)
+        self.meter = LossMeter()
         self._kept = recipe.modules, self.optimizer, self.precision.scaler, self.meter, run.device
         self.epoch = self.batch = 0  # the next batch to be done
         self._save_every = self.settings.save_every

@@ -8,70 +8,70 @@ from torch import Tensor
 
 
 class LossMeter:
-    """Sums named scalars on their device over an interval and over the epoch, and remembers the first bad step.
+    """Sums named scalars over an interval and over the epoch, and remembers the first step with a bad one.
 
-    The names of the first `add` are those of every later one. Sums are float64 on the CPU, float32 elsewhere.
+    The names of the first `add` are those of every later one. A step costs one copy on the device; sums are float64.
     """
 
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Tensor]] = []  # steps whose scalars have not been read
+        self._bad: tuple[int, dict[str, float]] | None = None
         self._counts = {"interval": 0, "epoch": 0}
         self._allocate([])
+
+    def _allocate(self, names: list[str]) -> None:
+        self._names = names
+        self._sums = {span: torch.zeros(len(names), dtype=torch.float64) for span in self._counts}
 
     def add(self, losses: Mapping[str, Tensor], step: int) -> None:
         """Take the losses of one optimisation step. Nothing is read back from the device."""
         if not self._names:
             self._allocate(list(losses))
-        values = torch.stack([losses[name].detach().to(self._bad_losses) for name in self._names])
-        first_bad = ~values.isfinite().all() & (self._bad_step < 0)
-        self._bad_step = torch.where(first_bad, step, self._bad_step)
-        self._bad_losses = torch.where(first_bad, values, self._bad_losses)
-        self._interval = self._interval + values
-        self._counts["interval"] += 1
+        self._waiting.append((step, torch.stack([losses[name].detach() for name in self._names])))
 
-    def _allocate(self, names: list[str]) -> None:
-        self._names = names
-        dtype = torch.float64 if self._device.type == "cpu" else torch.float32
-        self._interval = torch.zeros(len(names), device=self._device, dtype=dtype)
-        self._epoch = self._interval.clone()
-        self._bad_losses = self._interval.clone()
+    def _read(self) -> None:
+        if not self._waiting:
+            return
+        rows = torch.stack([row for _, row in self._waiting]).cpu().double()
+        for (step, _), row in zip(self._waiting, rows, strict=True):
+            if self._bad is None and not row.isfinite().all():
+                self._bad = step, dict(zip(self._names, row.tolist(), strict=True))
+            self._sums["interval"] += row  # one after the other, so that a save in between changes no last digit
+            self._counts["interval"] += 1
+        self._waiting.clear()
 
     def first_bad(self) -> tuple[int, dict[str, float]] | None:
-        """Read the flag: the first step with a loss that is not finite, and its losses; None where all were finite."""
-        step = int(self._bad_step)
-        return None if step < 0 else (step, dict(zip(self._names, self._bad_losses.tolist(), strict=True)))
+        """The first step with a loss that is not finite, and its losses; None where all were finite."""
+        self._read()
+        return self._bad
 
     def end_interval(self) -> dict[str, float]:
         """Means since the last call; they stay in the epoch's means."""
-        means = self._means(self._interval, self._counts["interval"])
-        self._epoch = self._epoch + self._interval
+        self._read()
+        self._sums["epoch"] += self._sums["interval"]
         self._counts["epoch"] += self._counts["interval"]
-        self._interval = torch.zeros_like(self._interval)
-        self._counts["interval"] = 0
-        return means
+        return self._end("interval")
 
     def end_epoch(self) -> dict[str, float]:
         """Means over the epoch; starts the next one."""
         self.end_interval()
-        means = self._means(self._epoch, self._counts["epoch"])
-        self._epoch = torch.zeros_like(self._epoch)
-        self._counts["epoch"] = 0
-        return means
+        return self._end("epoch")
 
-    def _means(self, sums: Tensor, count: int) -> dict[str, float]:
-        return dict(zip(self._names, (sums / max(count, 1)).tolist(), strict=True))
+    def _end(self, span: str) -> dict[str, float]:
+        means = self._sums[span] / max(self._counts[span], 1)
+        self._sums[span].zero_()
+        self._counts[span] = 0
+        return dict(zip(self._names, means.tolist(), strict=True))
 
     def state_dict(self) -> dict:
         """What a resumed run needs to log the same means."""
-        return {"names": self._names, "interval": self._interval, "epoch": self._epoch, "counts": dict(self._counts)}
+        self._read()
+        return {"names": self._names, **self._sums, "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping) -> None:
         """Go on from `state_dict()`."""
-        self._allocate(list(state["names"]))
-        self._interval.copy_(state["interval"])
-        self._epoch.copy_(state["epoch"])
-        self._counts = {name: int(state["counts"][name]) for name in self._counts}
+        self._names, self._counts = list(state["names"]), dict(state["counts"])
+        self._sums = {span: state[span].to(torch.float64, copy=True) for span in self._counts}
 
 
 class Rate:

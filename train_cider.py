@@ -145,7 +145,8 @@ def make_recipe(args: argparse.Namespace, data: IDData) -> Recipe:
         shape = (len(data.class_names), args.cache_size, args.feat_dim)
         mixture = MixturePrototypes(*shape, args.proto_m, nearest=args.nearest)
         steps = (palm_step(mixture, w=args.w, temperature=args.temp),)
-        return Recipe(model=model, steps=steps, augmentation=views, others={"mixture": mixture}, monitor=watched)
+        monitor = HeadMonitor(mixture, data.class_names, args.warmup_epochs, vars(args))
+        return Recipe(model=model, steps=steps, augmentation=views, prototypes=mixture, monitor=monitor)
     prototypes = make_prototypes(args, len(data.class_names))
     return Recipe(
         model=model,

@@ -335,4 +335,4 @@ def test_palm_goes_on_where_it_was_killed(tmp_path):
     assert "Finished" in train(killed).out
     assert differences(trained(killed), trained(tmp_path / "whole")) == []
     saved = checkpoint.load(folder(killed) / "last.pt", checksum_required=True)
-    assert saved["modules"]["mixture"]["prototypes"].shape == (18, 8)
+    assert saved["modules"]["prototypes"]["prototypes"].shape == (18, 8)

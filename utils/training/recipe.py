@@ -10,7 +10,7 @@ from utils.data.augment import Plain
 from utils.data.batches import Batch
 from utils.data.images import ImageSet
 from utils.outliers import NoiseOfSteps
-from utils.prototypes import EMAPrototypes, LearnablePrototypes
+from utils.prototypes import Prototypes
 from utils.training.distributed import gather_rows
 from utils.training.monitor import Monitor
 
@@ -46,7 +46,7 @@ class Recipe:
     forward: str = "forward"
     unlabelled: ImageSet | None = None
     noise: NoiseOfSteps | None = None
-    prototypes: EMAPrototypes | LearnablePrototypes | None = None
+    prototypes: Prototypes | None = None
     class_means: bool = False
     others: Mapping[str, nn.Module] = field(default_factory=dict)
     monitor: Monitor = field(default_factory=Monitor)

@@ -147,7 +147,7 @@ def _add_run_options(group: Group) -> None:
     add("--resume", str, about, default="auto", metavar="auto|none|FILE")
     add("--save-every", save_every, "minutes or epochs between states for --resume", default="5m", metavar="5m|N")
     add("--save-epoch", positive_int, "keep a checkpoint of every N-th epoch, and the last")
-    add("--eval-freq", non_negative_int, "KNN accuracy every N epochs; 0 never", default=10)
+    add("--eval-freq", non_negative_int, "KNN accuracy, and the AUROC of noise, every N epochs; 0 never", default=10)
     add("--print-freq", positive_int, "steps between log lines", default=100, also="-p")
 
 

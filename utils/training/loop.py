@@ -26,6 +26,8 @@ from utils.training.schedule import learning_rate
 if TYPE_CHECKING:
     from utils.training.run import Run
 
+SHOWN = 8  # images whose augmented views are shown
+
 
 class Training:
     """The steps of a run; `fit` takes them all.
@@ -81,12 +83,21 @@ class Training:
             disable=None if distributed.is_main() else True,
         )
         for batch in bar:
+            if self._steps_done() == 0 and distributed.is_main():
+                self._show_views(batch)
             self._run_batch(batch)
             self.batch += 1
             if self.batch < len(self.batches):
                 if self.batch % self.settings.print_freq == 0:
                     self._log(self.meter.end_interval, end_of_epoch=False)
                 self._save_if_due()
+
+    def _show_views(self, batch: Batch) -> None:
+        """A few images as the network gets them, a row of them for each view."""
+        views = batch.images.chunk(self.recipe.augmentation.views)
+        rows = torch.cat([view[:SHOWN] for view in views]).float().cpu()
+        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.run.data.mean, self.run.data.std))
+        self.folder.illustrate({"views": (rows * std + mean).clamp(0, 1)}, step=1)
 
     def _run_batch(self, batch: Batch) -> None:
         for losses in self.optimisation(batch, self._learning_rate(self.epoch, self.batch)):
@@ -135,7 +146,7 @@ class Training:
             "step": done,
             **self.recipe.monitor.describe(self._means, done / batches),
             "lr": self.optimizer.param_groups[0]["lr"],
-            **(self.run.end_epoch(self.recipe, self.epoch) if end_of_epoch else {}),
+            **(self.run.end_epoch(self.recipe, self.epoch, done) if end_of_epoch else {}),
             "images_per_second": images_per_second,
             "eta_seconds": images_per_second and self._rate.seconds_per_batch * (self.settings.epochs * batches - done),
             "memory_gb": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,

@@ -14,7 +14,7 @@ from utils.data.batches import PairedBatches, TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.images import ImageSet
 from utils.evaluation.collapse import collapse, collapse_warning
-from utils.evaluation.quick import knn_accuracy
+from utils.evaluation.quick import quick_look
 from utils.files import typed
 from utils.methods import find_method
 from utils.training import distributed
@@ -127,20 +127,16 @@ class Run:
         except ValueError as error:
             distributed.refuse(str(error))
 
-    def end_epoch(self, recipe: Recipe, epoch: int) -> dict[str, float | None]:
-        """Figures for the line at the end of an epoch: ID accuracy by KNN, which decides nothing, and the monitor's."""
+    def end_epoch(self, recipe: Recipe, epoch: int, step: int) -> dict[str, float | None]:
+        """Figures for the line at the end of an epoch: of a quick look, which decides nothing, and the monitor's."""
         every, data = self.settings.eval_freq, self.data
-        found: dict[str, float | None] = {"id/knn_accuracy": None} if every else {}
+        found: dict[str, float | None] = {"id/knn_accuracy": None, "noise/auroc": None} if every else {}
         if every and (epoch % every == 0 or epoch == self.settings.epochs):
-            found["id/knn_accuracy"] = self._id_accuracy = knn_accuracy(
-                recipe.model,
-                data.train,
-                data.test,
-                mean=data.mean,
-                std=data.std,
-                device=self.device,
-                workers=self.settings.workers,
+            found, histograms = quick_look(
+                recipe.model, data, recipe.unit_prototypes, self.device, self.settings.workers
             )
+            self.folder.illustrate(histograms, step)
+            self._id_accuracy = found["id/knn_accuracy"]
         return {**found, **recipe.monitor.end_epoch(epoch)}
 
     def export(self, recipe: Recipe, epoch: int) -> None:

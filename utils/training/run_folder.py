@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from utils.errors import UserError
@@ -108,6 +109,11 @@ class RunFolder:
                 self._board.add_settings(self._args, figures, line["step"])
         tqdm.write(console_line(line, epochs, batches), file=sys.stdout)
         sys.stdout.flush()
+
+    def illustrate(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Pictures and histograms for TensorBoard, see `Board.add`."""
+        with self._disk_errors():
+            self._board.add(tensors, step)
 
     def _add_summary_row(self, line: Mapping[str, Any]) -> None:
         """Append a row; columns that come up later than the first row are in the log only."""

@@ -34,7 +34,7 @@ class RunSettings:
         amp: precision of the network, "off", "bf16" or "fp16".
         print_freq: steps between log lines; there is one at the end of each epoch as well.
         save_every: how often last.pt is written, see SaveEvery.    save_epoch: epochs between checkpoints.
-        eval_freq: epochs between two looks at the ID accuracy by KNN; 0 for none.
+        eval_freq: epochs between two looks at ID accuracy by KNN and noise; 0 for none.
         resume: "auto", "none" or the path of a state.
     """
 

@@ -197,3 +197,10 @@ class TwoViews(Plain):
 def _draw_flips(n: int, hflip: bool, generator: torch.Generator) -> Tensor:
     """(n, 1) float: 1 where an image is mirrored."""
     return ((torch.rand(n, 1, generator=generator) < 0.5) & hflip).float()
+
+
+def shown_views(images: Tensor, augmentation: Plain, count: int = 8) -> dict[str, Tensor]:
+    """A picture for TensorBoard: the views of some images of a batch as the network gets them, a row for each view."""
+    rows = torch.cat([view[:count] for view in images.chunk(augmentation.views)]).float().cpu()
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (augmentation.mean, augmentation.std))
+    return {"views": (rows * std + mean).clamp(0, 1)}

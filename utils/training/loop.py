@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from utils import checkpoint
+from utils.data.augment import shown_views
 from utils.data.batches import Batch, PairedBatches, TrainBatches
 from utils.errors import UserError
 from utils.training import distributed
@@ -25,8 +26,6 @@ from utils.training.schedule import learning_rate
 
 if TYPE_CHECKING:
     from utils.training.run import Run
-
-SHOWN = 8  # images whose augmented views are shown
 
 
 class Training:
@@ -84,20 +83,13 @@ class Training:
         )
         for batch in bar:
             if self._steps_done() == 0 and distributed.is_main():
-                self._show_views(batch)
+                self.folder.illustrate(shown_views(batch.images, self.recipe.augmentation), step=1)
             self._run_batch(batch)
             self.batch += 1
             if self.batch < len(self.batches):
                 if self.batch % self.settings.print_freq == 0:
                     self._log(self.meter.end_interval, end_of_epoch=False)
                 self._save_if_due()
-
-    def _show_views(self, batch: Batch) -> None:
-        """A few images as the network gets them, a row of them for each view."""
-        views = batch.images.chunk(self.recipe.augmentation.views)
-        rows = torch.cat([view[:SHOWN] for view in views]).float().cpu()
-        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.run.data.mean, self.run.data.std))
-        self.folder.illustrate({"views": (rows * std + mean).clamp(0, 1)}, step=1)
 
     def _run_batch(self, batch: Batch) -> None:
         for losses in self.optimisation(batch, self._learning_rate(self.epoch, self.batch)):

@@ -110,16 +110,28 @@ def test_with_ood_positive_the_rule_is_that_of_openood(seed):
     assert found == openood_fpr95(id_scores, ood_scores)
 
 
+def test_whole_numbers_are_exact_or_refused():
+    assert ood_metrics(np.array([2**53 - 1, 4]), torch.tensor([2**53 - 2, 3]))["auroc"] == 0.75
+    for large in (np.array([2**53 + 1, 4]), torch.tensor([2**63 - 1, 4]), np.array([2**64 - 1, 4], np.uint64)):
+        with pytest.raises(ValueError, match="ID scores are too large or too precise for float64"):
+            ood_metrics(large, np.array([2**53, 3]))
+    with pytest.raises(ValueError, match="object"):
+        ood_metrics(np.array([2**70, 4]), np.array([2**53, 3]))
+
+
 @pytest.mark.parametrize("function", [ood_metrics, roc_curve, lambda ids, oods: recall_threshold(oods)])
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (np.zeros((3, 2)), r"scores \(N,\), got \(3, 2\)"),
+        (np.zeros((3, 2)), r"scores \(N,\), real numbers, got \(3, 2\)"),
         (torch.zeros(3, 1), r"got \(3, 1\)"),
         (np.float64(1), r"got \(\)"),
+        (np.ma.masked_array([0.0, 9.0], [False, True]), "masked array"),
+        (np.array([1j, 2]), "complex128"),
+        (np.array(["1", "2"]), "<U1"),
     ],
 )
-def test_what_is_no_row_of_scores_is_refused(function, scores, message):
+def test_what_is_no_row_of_numbers_is_refused(function, scores, message):
     with pytest.raises(ValueError, match=message):
         function(np.ones(3), scores)
 
@@ -191,6 +203,9 @@ def test_compactness_is_the_arccos_of_the_mean_cosine_to_the_own_mean():
 
 def test_accuracy():
     assert accuracy(torch.tensor([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == 0.75
+    for shape in ((4, 1), (3,), ()):
+        with pytest.raises(ValueError, match=r"got \(4,\) and"):
+            accuracy(torch.tensor([0, 1, 2, 2]), np.zeros(shape))
 
 
 @pytest.mark.parametrize("levels", [None, 3])
@@ -200,6 +215,8 @@ def test_with_ood_positive_the_sides_change_places(levels):
     usual = ood_metrics(id_scores, ood_scores)
     assert found["fpr95"] == openood_fpr95(id_scores, ood_scores) != usual["fpr95"]
     assert {**found, "fpr95": 0} == {**usual, "fpr95": 0}
+    with pytest.raises(ValueError, match="choose from ID, OOD"):
+        ood_metrics(id_scores, ood_scores, positive="both")
 
 
 def test_separability_is_the_difference_of_angles_of_mean_cosines():
@@ -212,3 +229,8 @@ def test_separability_is_the_difference_of_angles_of_mean_cosines():
     assert separability_degrees(id_rows, ood_rows, means) == pytest.approx(angles[1] - angles[0])
     expected = [math.degrees(math.acos(cosine)) for cosine in cosines]
     assert nearest_degrees(ood_rows, means).tolist() == pytest.approx(expected)
+
+
+def test_another_positive_class_is_refused():
+    with pytest.raises(ValueError, match="choose from ID, OOD"):
+        ood_metrics(np.ones(3), np.zeros(3), positive="ood")

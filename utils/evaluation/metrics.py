@@ -25,8 +25,11 @@ def ood_metrics(id_scores: ArrayLike, ood_scores: ArrayLike, *, positive: str = 
     Returns:
         fractions of 1.
     Raises:
-        ValueError: no scores on one side, scores that are not (N,), or not finite (with their number).
+        ValueError: no scores on one side, scores that are not (N,) real numbers, or not finite (with their number), or
+            more exact than float64; another `positive`.
     """
+    if positive not in ("ID", "OOD"):
+        raise ValueError(f"unknown positive class {positive!r}; choose from ID, OOD")
     id_scores, ood_scores = checked_scores(id_scores, "ID"), checked_scores(ood_scores, "OOD")
     found = metrics_of_counts(*_counts(id_scores, ood_scores), positive)
     return {name: float(value) for name, value in found.items()}
@@ -124,22 +127,38 @@ def separability_degrees(id_features: ArrayLike, ood_features: ArrayLike, means:
 
 
 def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
-    """Share of predictions (N,) that equal the labels (N,)."""
+    """Share of predictions (N,) that equal the labels (N,).
+
+    Raises:
+        ValueError: other shapes, or none of them.
+    """
     predicted, labels = to_tensor(predicted), to_tensor(labels)
+    if predicted.ndim != 1 or predicted.shape != labels.shape or not len(labels):
+        shapes = f"{tuple(predicted.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected predictions and labels (N,), got {shapes}")
     return float((predicted == labels.to(predicted.device)).double().mean())
 
 
 def checked_scores(scores: ArrayLike, name: str) -> np.ndarray:
     """Scores as (N,) float64; errors as in `ood_metrics`."""
-    scores = to_tensor(scores).double().cpu().numpy()
-    if scores.ndim != 1 or not len(scores):
-        raise ValueError(
-            f"no {name} scores" if scores.ndim == 1 else f"expected {name} scores (N,), got {scores.shape}"
-        )
+    if isinstance(scores, Tensor):
+        scores = (scores.detach().double() if scores.is_floating_point() else scores.detach()).cpu().numpy()
+    if np.ma.isMaskedArray(scores):
+        raise ValueError(f"{name} scores are a masked array: leave out what is masked (scores.compressed())")
+    scores = np.asarray(scores)
+    if scores.ndim != 1 or scores.dtype.kind not in "biuf":
+        raise ValueError(f"expected {name} scores (N,), real numbers, got {scores.shape} {scores.dtype}")
+    if len(scores) == 0:
+        raise ValueError(f"no {name} scores")
     broken = len(scores) - np.isfinite(scores).sum()
     if broken:
         raise ValueError(f"{broken:,} of {len(scores):,} {name} scores are not finite")
-    return scores
+    exact = scores.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        rounded = (exact.astype(scores.dtype) != scores).any()
+    if rounded:
+        raise ValueError(f"{name} scores are too large or too precise for float64, which would tie some of them")
+    return exact
 
 
 def score_groups(id_scores: np.ndarray, ood_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

@@ -28,7 +28,9 @@ PAGES = tuple(
 _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What a block shows of the groups of its experiment, and of all published lines.
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
-E_100 = "cifar10-e100"  # that of networks with OpenOOD's 100 epochs on CIFAR-10
+# Those of networks with OpenOOD's 100 epochs on CIFAR-10, and with CIDER's 500.
+E_100, E_500 = "cifar10-e100", "cifar10-e500"
+FRONT = ("knn", "ssd")  # scores of ours in README.md
 
 
 def fill_pages() -> dict[str, bool]:
@@ -74,9 +76,16 @@ def block(name: str, rows: Sequence[Row], lines: Sequence[Group], differences: S
 
 
 def _beside(
-    id_name: str, benchmark: str = "cider", metrics: Sequence[str] = ("fpr95", "auroc"), embedding: Sequence[str] = ()
+    id_name: str,
+    benchmark: str = "cider",
+    metrics: Sequence[str] = ("fpr95", "auroc"),
+    embedding: Sequence[str] = (),
+    scores: Sequence[str] = (),
 ) -> Layout:
-    """Runs of ours beside the published lines of that ID set and benchmark: first those of the same method."""
+    """Runs of ours, all or those `scores`, beside the published lines of that ID set and benchmark.
+
+    Published lines of the same method stand below ours.
+    """
 
     def layout(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
         ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
@@ -97,9 +106,10 @@ def _of_vos(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
 BLOCKS: dict[str, tuple[tuple[str, ...], Layout]] = {
     "cifar10-small": (("cifar10-small",), metrics_apart),
     "cifar10-e100": ((E_100,), by_experiment),
-    "cifar10-openood": ((E_100,), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1])),
+    "cifar10-e500": ((E_500,), by_experiment),
+    "cifar10-openood": ((E_100, E_500), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1], FRONT)),
     "cifar100-openood": ((PAPER,), _beside("CIFAR-100", "openood", ("auroc",))),
-    "cifar10": ((PAPER, E_100), _beside("CIFAR-10")),
+    "cifar10": ((PAPER, E_100, E_500), _beside("CIFAR-10", scores=FRONT)),
     "cifar100": ((PAPER,), _beside("CIFAR-100")),
     "imagenet100": ((PAPER,), _beside("ImageNet-100", metrics=("fpr95", "auroc", "aupr_in"))),
     "vos": ((PAPER,), _of_vos),

@@ -6,8 +6,10 @@ import runpy
 import sys
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from tests.commands import REPOSITORY, python, shell
 from tests.data_files import write_images
@@ -150,6 +152,9 @@ TABLES = {
     "quoted": '"image","class"\r\n' + "".join(f'"{image}.JPEG","{name}"\r\n' for image, name in ROWS),
     "semicolons": "".join(f"{image}.JPEG;{name}\n" for image, name in ROWS),
     "words": "".join(f"{image}.JPEG\t{name}\n\n" for image, name in ROWS),
+    "valprep.sh": "#!/bin/bash\n"
+    + "".join(f"mkdir -p {name}\n" for _, name in ROWS)
+    + "".join(f"mv {image}.JPEG {name}/\n" for image, name in ROWS),
 }
 
 
@@ -158,6 +163,30 @@ TABLES = {
 def test_tables_of_val_in_the_forms_that_are_about(tmp_path, kind, mark):
     (tmp_path / "table").write_bytes((mark + TABLES[kind]).encode())
     assert read_val_labels(tmp_path / "table") == dict(ROWS)
+
+
+def write_devkit(folder, numbers):
+    """meta.mat with two classes and what they are kinds of, and the numbers of the images' classes."""
+    kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+    synsets = np.array([(2, OTHERS[0], "a", 0), (1, OTHERS[1], "b", 0), (3, "n00000001", "both", 2)], dtype=kinds)
+    folder.mkdir(exist_ok=True)
+    savemat(folder / "meta.mat", {"synsets": synsets[:, None]})
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{number}\n" for number in numbers))
+    return folder / "ILSVRC2012_validation_ground_truth.txt"
+
+
+def test_the_development_kit_gives_the_classes_of_val(tmp_path):
+    table = write_devkit(tmp_path, [2, 1])
+    assert read_val_labels(table) == dict(ROWS)
+    for numbers in ([2, 1, 3], [0, 1], [2, "x"], [2, "n01440764"]):
+        with pytest.raises(UserError, match="(?s)not .*ground_truth.txt"):
+            read_val_labels(write_devkit(tmp_path, numbers))
+    (tmp_path / "meta.mat").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="(?s)not the development kit's.*meta.mat"):
+        read_val_labels(write_devkit(tmp_path / "other", [1]).rename(table))
+    (tmp_path / "meta.mat").unlink()
+    with pytest.raises(UserError, match="(?s)table of classes.*looked for.*meta.mat"):
+        read_val_labels(table)
 
 
 def test_a_line_that_is_not_of_image_and_class_is_named(tmp_path):

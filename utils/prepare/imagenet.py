@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from scipy.io import loadmat
 from tqdm import tqdm
 
 from utils.data.image_folder import abridged, list_images
 from utils.data.imagenet import WNID, rows_of
-from utils.data.places import as_user_errors, folders_in, is_folder, require_folder
-from utils.errors import UserError, shown
+from utils.data.places import as_user_errors, folders_in, is_file, is_folder, require_folder
+from utils.errors import UserError, one_line, shown
 from utils.files import atomic_write
 
 PARTS = ("train", "val")
@@ -58,20 +60,49 @@ def read_val_labels(path: Path) -> dict[str, str]:
 
     Args:
         path: a table whose first two columns are the image and, at the beginning of the second, the class, with or
-            without a heading, such as Kaggle's LOC_val_solution.csv.
+            without a heading (Kaggle's LOC_val_solution.csv); the script valprep.sh, which moves each image into its
+            class; or ILSVRC2012_validation_ground_truth.txt of the development kit, beside its meta.mat.
     Raises:
         UserError: it cannot be read, or a line is not of that kind.
     """
     labels = {}
+    numbers = []
     for number, words in rows_of(path, "the table of val"):
-        if len(words) > 1 and WNID.fullmatch(words[1]):
-            labels[Path(words[0]).stem] = words[1]
+        if words[0] == "mkdir":
+            continue
+        words = words[words[0] == "mv" :]
+        if len(words) > 1 and WNID.fullmatch(words[1].rstrip("/")):
+            labels[Path(words[0]).stem] = words[1].rstrip("/")
+        elif len(words) == 1 and words[0].isdecimal() and not labels:
+            numbers.append(int(words[0]))
         elif number > 1:
             raise UserError(
                 f"not a line of image and class: {shown(' '.join(words)[:80])}\n"
                 f"  looked at  : {shown(path)}, line {number}"
             )
-    return labels
+    if not numbers:
+        return labels
+    names = _class_numbers(path.with_name("meta.mat"))
+    if labels or not set(numbers) <= set(names):
+        raise UserError(f"not one class number of 1 to {len(names):,} a line\n  looked at  : {shown(path)}")
+    return {f"ILSVRC2012_val_{row:08}": names[number] for row, number in enumerate(numbers, 1)}
+
+
+def _class_numbers(path: Path) -> dict[int, str]:
+    """ILSVRC2012_ID -> class, of the development kit's table of synsets; those with children are no classes."""
+    if not is_file(path):
+        raise UserError(
+            f"class numbers need the development kit's table of classes.\n  looked for : {shown(path)}\n"
+            "  do         : leave both files in data/ of ILSVRC2012_devkit_t12, as they were unpacked"
+        )
+    try:
+        synsets = np.atleast_1d(loadmat(path, squeeze_me=True)["synsets"])
+        leaves = synsets[synsets["num_children"] == 0]
+        return dict(zip(map(int, leaves["ILSVRC2012_ID"]), map(str, leaves["WNID"]), strict=True))
+    except Exception as error:  # scipy says nowhere what it raises for bytes that are no such file
+        raise UserError(
+            f"not the development kit's meta.mat: {one_line(error)}\n  file       : {shown(path)}"
+        ) from error
 
 
 @as_user_errors()
@@ -173,7 +204,8 @@ def _sorted_val(folder: Path, val_labels: Path | None) -> dict[str, Class]:
     if val_labels is None:
         raise UserError(
             f"val is not sorted into classes.\n  looked for : {shown(folder)}/<wnid>/<image>\n"
-            "  do         : pass --val-labels FILE, a table of image and class such as Kaggle's LOC_val_solution.csv\n"
+            "  do         : pass --val-labels FILE, a table of image and class: LOC_val_solution.csv of Kaggle's "
+            "archive, ILSVRC2012_validation_ground_truth.txt of the development kit, or valprep.sh\n"
             "  or         : let torchvision.datasets.ImageNet(root, split='val') sort it, which needs "
             "ILSVRC2012_devkit_t12.tar.gz beside the archive of val"
         )

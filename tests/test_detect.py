@@ -19,11 +19,12 @@ import eval_cider
 from models.cider import CIDERNet
 from models.vos import VOSNet
 from tests.data_files import write_images
-from utils.checkpoint import official_format, save
+from utils.checkpoint import load_checkpoint, official_format, save
 from utils.data.digits import held_out_digits, id_digits
 from utils.detection.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
 from utils.detection.detector import load_detector
 from utils.detection.files import decode_stream
+from utils.detection.fit import input_format
 from utils.detection.reference import load_reference, reference_path, save_reference
 from utils.errors import UserError, run_script
 from utils.evaluation import knn_search
@@ -437,3 +438,13 @@ def test_a_sheet_takes_names_of_any_length_and_script(tmp_path):
     draw_contact_sheet(tmp_path / "a.png", "t" * 500, "s", groups)
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.format == "PNG" and sheet.width < 1000
+
+
+def test_statistics_that_a_file_does_not_say_are_not_guessed(tmp_path):
+    network = CIDERNet(width=8, feat_dim=4, num_classes=3)
+    content = official_format(
+        network, None, method="cider", epoch=1, args={"in_dataset": "digits"}, class_names=("a", "b", "c")
+    )
+    save(content, tmp_path / "checkpoint_1.pth.tar")
+    with pytest.raises(UserError, match="does not say how its images were normalised"):
+        input_format(load_checkpoint(tmp_path / "checkpoint_1.pth.tar"))

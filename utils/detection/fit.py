@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
-from utils.data.id_records import id_set
+from utils.data.id_records import find_id_set, id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import abridged, list_images, load_files, other_files_note
 from utils.detection.detector import fitted_score
@@ -20,15 +20,27 @@ from utils.errors import UserError, note, one_line, shown, warn
 from utils.evaluation.features import Features, extract
 from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.quick import vote_accuracy
+from utils.files import typed
 
 
 def input_format(checkpoint: Checkpoint) -> InputFormat:
     """Size and normalisation that a checkpoint was trained with.
 
     Our files say it. Official ones do not: there the stem tells CIFAR from ImageNet.
+
+    Raises:
+        UserError: one of another ID set that does not say it.
     """
+    if said := trained_format(checkpoint):
+        return said
+    trained_on = find_id_set(checkpoint.args.get("in_dataset") or "")
+    if trained_on is not None and trained_on.mean is None:
+        raise UserError(
+            f"{checkpoint.path} does not say how its images were normalised\n"
+            f"  do         : {typed('eval_cider.py')} --ckpt {checkpoint.path}, which makes the statistics as well"
+        )
     usual = id_set("ImageNet-100" if checkpoint.model.config["stem"] == "imagenet" else "CIFAR-10")
-    return trained_format(checkpoint) or InputFormat(usual.size, usual.mean, usual.std)
+    return InputFormat(usual.size, usual.mean, usual.std)
 
 
 def keep_reference(

@@ -1,6 +1,6 @@
 """Tell images that are out-of-distribution (OOD) from in-distribution (ID) ones with a trained checkpoint.
 
-    python detect.py --model cifar10/cider/resnet18-e100-s4 --images photos/    a trained model that comes along
+    python detect.py --model cifar10/cider/resnet18-e500-s4 --images photos/    a trained model that comes along
     python detect.py --ckpt FILE --images photos/                        at the threshold that 95 % of ID images reach
     python detect.py --ckpt FILE --images photos/ --csv scores.csv --sheet sheet.png
     python detect.py --ckpt FILE --fit id_images/ --images photos/       for a checkpoint that was not evaluated here

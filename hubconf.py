@@ -8,5 +8,5 @@ dependencies = ["torch", "numpy", "pooch", "requests"]
 
 
 def cider_resnet18_cifar10() -> nn.Module:
-    """CIDER on CIFAR-10, ResNet-18, 100 epochs: see checkpoints/CIFAR-10/cider_resnet18_e100_s4/card.md."""
-    return load_model("cifar10/cider/resnet18-e100-s4")
+    """CIDER on CIFAR-10, ResNet-18, 500 epochs: see checkpoints/CIFAR-10/cider_resnet18_e500_s4/card.md."""
+    return load_model("cifar10/cider/resnet18-e500-s4")

@@ -13,7 +13,7 @@ from utils.checkpoint import load_checkpoint, official_format, save
 from utils.errors import UserError, WrongUsage
 from utils.files import REPOSITORY, file_sha256
 
-NAME = "cifar10/cider/resnet18-e100-s4"
+NAME = "cifar10/cider/resnet18-e500-s4"
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
@@ -25,7 +25,7 @@ def test_files_of_a_tracked_model_are_the_ones_with_the_hashes_that_are_known(na
 def test_the_tracked_model_is_loaded_by_name_and_by_torch_hub():
     model = zoo.load_model(NAME)
     images = torch.randn(2, 3, 32, 32)
-    expected = load_checkpoint(REPOSITORY / "checkpoints/CIFAR-10/cider_resnet18_e100_s4/checkpoint_100.pth.tar").model
+    expected = load_checkpoint(REPOSITORY / "checkpoints/CIFAR-10/cider_resnet18_e500_s4/checkpoint_500.pth.tar").model
     assert not model.training and model.features(images).shape == (2, 512)
     assert torch.equal(model(images), expected(images))
     by_hub = torch.hub.load(str(REPOSITORY), "cider_resnet18_cifar10", source="local")
@@ -36,7 +36,7 @@ def test_an_unknown_name_lists_what_there_is_nearest_first(monkeypatch):
     monkeypatch.setitem(zoo.MODELS, "digits/vos/wrn", zoo.MODELS[NAME])
     with pytest.raises(WrongUsage, match=f"no model digits/vos\n  there are  : digits/vos/wrn, {NAME}"):
         zoo.load_model("digits/vos")
-    status, _, err = run_detect("--model", "cifar10/cider/resnet18", "--images", "photos")
+    status, _, err = run_detect("--model", "cifar10/cider/resnet18-e50", "--images", "photos")
     assert status == 2 and f"there are  : {NAME}" in err
 
 

@@ -1,4 +1,4 @@
-"""Trained models by name: `load_model("cifar10/cider/resnet18-e100-s4")`. A new one is a record in MODELS."""
+"""Trained models by name: `load_model("cifar10/cider/resnet18-e500-s4")`. A new one is a record in MODELS."""
 
 import difflib
 from collections.abc import Mapping
@@ -28,6 +28,13 @@ class Model:
 
 
 MODELS: dict[str, Model] = {
+    "cifar10/cider/resnet18-e500-s4": Model(
+        place="checkpoints/CIFAR-10/cider_resnet18_e500_s4",
+        files={
+            "checkpoint_500.pth.tar": "36bb21eee0fb26e9258d2a54e47fbd9b191501e30077fb497fca5e8757e951b8",
+            "checkpoint_500.reference.small.npz": "349f0cf5238ee719d43ed8059edb0beec9457704c6c29cd2949fe72cb53653c2",
+        },
+    ),
     "cifar10/cider/resnet18-e100-s4": Model(
         place="checkpoints/CIFAR-10/cider_resnet18_e100_s4",
         files={

@@ -13,7 +13,7 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
     group = parser.group("what to look at, and with what")
     network = group.either()
     network.add("--ckpt", place, "checkpoint, ours or an official one")
-    about = "a trained model by name, which needs nothing else; utils/zoo.py has them: cifar10/cider/resnet18-e100-s4"
+    about = "a trained model by name, which needs nothing else; utils/zoo.py has them: cifar10/cider/resnet18-e500-s4"
     network.add("--model", str, about)
     group.add("--images", place, "a folder of images, with folders inside or not, or one image")
     decision = parser.group("what counts as ID")

@@ -89,6 +89,7 @@ def _beside(
 
     def layout(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
         ours = [group for group in groups if (group.facts["id"], group.facts["benchmark"]) == (id_name, benchmark)]
+        ours = [group for group in ours if not scores or group.facts["score"] in scores]
         lines = published.on(lines, id_name, benchmark)
         beside_ours = [line for group in ours for line in counterparts(group, lines)]
         shown = [*ours, *(line for line in lines if line not in beside_ours)]

@@ -179,6 +179,7 @@ def test_files_of_the_official_code_need_no_metadata(tmp_path, model, key, prefi
         {"class_names": ["a", "b"]},
         {"epoch": float("inf")},
         {"epoch": float("nan")},
+        {"dis_state_dict": {"prototypes": torch.ones(3)}},
     ],
 )
 def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, change):
@@ -187,10 +188,11 @@ def test_content_that_does_not_fit_is_one_clear_message(tmp_path, exported, chan
         load_checkpoint(tmp_path / "x.pt")
 
 
-@pytest.mark.parametrize("kind", ["complex", "whole numbers", "text"])
+@pytest.mark.parametrize("kind", ["sparse", "complex", "whole numbers", "text"])
 def test_weights_of_another_kind_are_one_clear_message(tmp_path, exported, kind):
     weight = exported["state_dict"]["head.0.weight"]
     exported["state_dict"]["head.0.weight"] = {
+        "sparse": weight.to_sparse(),
         "complex": weight.to(torch.complex64),
         "whole numbers": weight.long(),
         "text": "0.5",

@@ -12,7 +12,7 @@ from utils.checkpoint import load_checkpoint, official_format, save
 from utils.data.id_sets import in_order_of, load_id
 from utils.detection.reference import load_reference, reference_path
 from utils.errors import UserError
-from utils.evaluation.inputs import find_checkpoint, load_id_data
+from utils.evaluation.inputs import find_checkpoint, load_id_data, trained_format
 
 COLORS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 INPUT = {"size": 16, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
@@ -108,3 +108,10 @@ def test_an_unknown_run_lists_those_that_are_there(tmp_path):
         find_checkpoint(tmp_path, "CIFAR-100", "ckpt_c100", None)
     with pytest.raises(UserError, match="there are  : epochs none"):
         find_checkpoint(tmp_path, None, "demo", None)
+
+
+@pytest.mark.parametrize("said", [{"size": "x"}, {**INPUT, "mean": 3}, {**INPUT, "std": ["a"]}, 5])
+def test_statistics_that_make_no_sense_are_one_line(tmp_path, said):
+    found = load_checkpoint(color_checkpoint(tmp_path / "run" / "checkpoint_1.pth.tar", input=said))
+    with pytest.raises(UserError, match="does not say what its images were like"):
+        trained_format(found)

@@ -196,8 +196,8 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
-        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
-            raise ValueError(f"{name} is a tensor of {value.dtype}")
+        if value.layout != torch.strided or not (value.is_floating_point() or name.endswith("num_batches_tracked")):
+            raise ValueError(f"{name} is a tensor of {value.layout}, {value.dtype}")
     # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
@@ -211,6 +211,8 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
     prototypes = (content.get("dis_state_dict") or {}).get("prototypes")
     if len(class_names) not in (0, model.config["num_classes"]):
         raise ValueError(f"{len(class_names)} class names for a network of {model.config['num_classes']} classes")
+    if prototypes is not None and (prototypes.dim() != 2 or len(prototypes) % max(model.config["num_classes"], 1)):
+        raise ValueError(f"prototypes {tuple(prototypes.shape)} of {model.config['num_classes']} classes")
     return Checkpoint(
         model=model.float().eval(),
         method=find_method(network, method),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from utils.checkpoint import Checkpoint
 from utils.data.id_sets import IDData, in_order_of, load_id
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.files import local
 
 _DRIVE = "https://drive.google.com/drive/folders/"
@@ -29,9 +29,16 @@ class InputFormat(NamedTuple):
 
 
 def trained_format(checkpoint: Checkpoint) -> InputFormat | None:
-    """Size and normalisation that a network was trained with; None where its file does not say it, as official ones."""
+    """Size and normalisation that a network was trained with; None where its file does not say it, as official ones.
+
+    Raises:
+        UserError: the file says something else there.
+    """
     said = checkpoint.args.get("input")
-    return said and InputFormat(int(said["size"]), tuple(said["mean"]), tuple(said["std"]))
+    try:
+        return said and InputFormat(int(said["size"]), *(tuple(map(float, said[name])) for name in ("mean", "std")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{checkpoint.path} does not say what its images were like: {one_line(error)}") from error
 
 
 def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int | None) -> Path:

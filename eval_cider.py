@@ -52,9 +52,8 @@ def main() -> None:
     check_names(name for name in args.score or () if name != "all")
     checkpoint = load_checkpoint(args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch))
     say(f"{checkpoint.path}: {checkpoint.method.label}, epoch {checkpoint.epoch}, on {device}")
-    settings = report.plain_settings(vars(args))
     out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
-    out = evaluation_folder(out, checkpoint, settings, overwrite=args.overwrite)
+    out = evaluation_folder(out, checkpoint, args.settings, overwrite=args.overwrite)
 
     data, ood, scored = load_images(args, checkpoint)
 
@@ -77,7 +76,7 @@ def main() -> None:
         print(tables.to_text(*each))
     if fault:
         print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
-    facts = report.about(checkpoint, data, ood, settings) | {
+    facts = report.about(checkpoint, data, ood, args.settings) | {
         "environment": environment(),
         "benchmark": args.benchmark,
         **({"lists_sha256": lists_of(benchmark).lists_sha256()} if benchmark.lists else {}),

@@ -14,7 +14,7 @@ from utils.cli.options import (
     whole_number,
 )
 from utils.cli.parser import OptionParser, Role
-from utils.cli.record import command
+from utils.cli.record import command, written
 from utils.evaluation.benchmark import BENCHMARKS
 
 
@@ -41,7 +41,10 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
         parser.error("--K-sweep takes whole numbers of at least 1, separated by commas")
     args.command = command(args, parser.prog, first={"in_dataset": None})
     args.positive = (args.positive or BENCHMARKS[args.benchmark].positive).upper()
-    del args.options, args.list_scores  # metrics.json has all arguments
+    # What metrics.json has of them.
+    kept = {name: option for name, option in args.options.items() if name != "list_scores" and hasattr(args, name)}
+    args.settings = {name: written(option, getattr(args, name)) for name, option in kept.items()}
+    args.settings["command"] = args.command
     return args
 
 

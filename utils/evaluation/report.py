@@ -59,19 +59,11 @@ def write_tables(folder: Path, name: str, found: Sequence[Table]) -> list[Path]:
     return paths
 
 
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The command line by option, as JSON knows it."""
-    return {
-        name: portable(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-        for name, value in settings.items()
-    }
-
-
 def about(checkpoint: Checkpoint, data: IDData, ood: OODSets, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What metrics.json states to do the same again, and of which images: checkpoint, images, commands, settings.
 
     Args:
-        settings: as `plain_settings` gives them.
+        settings: the command line by option, as JSON knows it.
     """
     images = {"ID train": data.train, ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
     return {

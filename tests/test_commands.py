@@ -14,6 +14,7 @@ from models.cider import CIDERNet
 from tests.commands import REPOSITORY, python, run, shell
 from tests.data_files import write_cifar10, write_images
 from tests.golden_rules import fill_by_rule
+from utils.cli import start
 from utils.cli.start import MODULES
 
 TRAIN_SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("train_*.sh"))
@@ -109,6 +110,16 @@ def test_a_missing_pytorch_is_one_line(script):
     assert done.returncode == 1
     assert done.stderr.startswith(f"{Path(script).name}: error: {sys.executable} lacks torch, ")
     assert "pip install -r" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_the_environment_of_the_repository_is_named_to_those_outside_of_it(tmp_path, monkeypatch, entered):
+    own = tmp_path / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    monkeypatch.setattr(start, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(sys, "executable", str(own if entered else tmp_path / "python"))
+    assert ("pip install -r" if entered else "bin/activate") in start._advice()
 
 
 def test_every_required_package_is_looked_for_but_the_one_that_only_some_scores_need():

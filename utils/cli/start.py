@@ -44,7 +44,7 @@ def start(parse_arguments: Callable[[str | None], object] | None = None, descrip
 
 def _advice() -> str:
     environment = REPOSITORY / ".venv" / "bin"
-    if (environment / "python").exists() and Path(sys.prefix) != environment.parent:
+    if (environment / "python").exists() and Path(sys.executable).parent != environment:
         return f"this repository has an environment: . {shlex.quote(str(environment / 'activate'))}"
     install = [sys.executable, "-m", "pip", "install", "-r", str(REPOSITORY / "requirements.txt")]
     return f"get it by: {shlex.join(install)}"

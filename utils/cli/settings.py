@@ -1,8 +1,9 @@
-"""What a training uses where the command line says nothing: the papers' settings, and those of the ID set's record."""
+"""What a training uses where the command line says nothing: by the records of the method and of the ID set."""
 
 from typing import Any
 
 from utils.data.id_records import id_set
+from utils.methods import METHODS
 
 _COMMON = dict(
     width=64,
@@ -14,46 +15,6 @@ _COMMON = dict(
     weight_decay=1e-4,
     save_epoch=100,
 )
-_OF_METHOD = {
-    "cider": dict(
-        prototype_init="class-means",
-        lr_decay_epochs=(100, 150, 180),
-        warmup="linear",
-        warmup_epochs=10,
-    ),
-    # OpenOOD's, which has no others than these for CIFAR; elsewhere batch and rate are those of CIDER.
-    "palm": dict(prototype_init=None, proto_m=0.9, w=1.0, cache_size=6, nearest=5),
-    "vos": dict(
-        model="wrn-40-2",
-        train_layers="all",
-        feat_dim=0,
-        epochs=100,
-        batch_size=128,
-        learning_rate=0.1,
-        lr_decay_epochs=(50, 75, 90),
-        warmup_epochs=5,
-        weight_decay=5e-4,
-        sample_number=1000,
-        seed=1,
-    ),
-    "mcd": dict(
-        model="densenet-bc-100-12",
-        train_layers="all",
-        choice=None,
-        ood=None,
-        epochs=10,
-        batch_size=128,
-        learning_rate=0.01,
-        cosine=False,
-        lr_decay_epochs=(),
-        warmup_epochs=1,
-        seed=1,
-        pretrain_epochs=300,
-        pretrain_batch_size=64,
-        pretrain_learning_rate=0.1,
-        pretrain_weight_decay=5e-4,
-    ),
-}
 # What --in-dataset folder trains at by method: the learning rate for a batch of 128 images.
 FOLDER_RATES = {"cider": 0.125, "vos": 0.05, "mcd-pretrain": 0.1, "mcd": 0.01}
 LARGEST_BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 128, 16, 16
@@ -67,8 +28,9 @@ def usual_settings(method: str, id_name: str, model: str | None = None) -> dict[
         model: the encoder, where the command line names one.
     """
     settings = dict(_COMMON)
+    of_method = {each.name: each.settings for each in METHODS}
     for name in (method,) if method in ("cider", "vos", "mcd") else ("cider", method):
-        settings |= {**_OF_METHOD.get(name, {}), **id_set(id_name).settings.get(name, {})}
+        settings |= {**of_method[name], **id_set(id_name).settings.get(name, {})}
     if model is not None and not model.startswith("resnet"):
         settings["width"] = 64  # which such encoders do not ask for
     if method == "vos" and model is not None and model.startswith("densenet"):

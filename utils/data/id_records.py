@@ -7,7 +7,7 @@ read the records, too.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from utils.errors import UserError
 from utils.files import REPOSITORY
@@ -15,6 +15,19 @@ from utils.files import REPOSITORY
 _DATASETS = REPOSITORY / "datasets"
 _FIVE = ("SVHN", "places365", "LSUN", "iSUN", "dtd")
 _MADE = ("photographs", "uniform-noise", "gaussian-noise")
+
+
+class OfficialRun(NamedTuple):
+    """A checkpoint of the CIDER authors: the run's name in their README, the file, and its folder on Google Drive."""
+
+    name: str
+    file: str
+    folder: str
+
+    @property
+    def address(self) -> str:
+        """Of the folder."""
+        return f"https://drive.google.com/drive/folders/{self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +43,7 @@ class IDSet:
         classes, train_images, test_images: of the published set; None: it depends.
         mean, std: per channel of images scaled to 0..1; None: those of its training images.
         folder: where it lies where nothing else is said; None: it comes with a library, or (`own`) its path is needed.
-        downloadable: the reader can fetch it.
+        downloadable: the reader can fetch it.    official_run: the authors' checkpoint for it.
         settings: method -> what a training uses where the command line says nothing, as far as it differs from the
             common settings in utils/cli/settings.py.
     """
@@ -52,6 +65,7 @@ class IDSet:
     own: bool = False
     resizable: bool = False
     downloadable: bool = False
+    official_run: OfficialRun | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -120,6 +134,7 @@ _RECORDS = (
         classes=10,
         k=100,
         folder=_DATASETS / "CIFAR10",
+        official_run=OfficialRun("ckpt_c10", "checkpoint_500.pth.tar", "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn"),
         settings={
             "cider": dict(model="resnet18", epochs=500, batch_size=512, learning_rate=0.5, proto_m=0.95, w=2.0, seed=4),
             "palm": dict(epochs=100, batch_size=16, learning_rate=0.1, warmup="none"),
@@ -133,6 +148,7 @@ _RECORDS = (
         classes=100,
         k=300,
         folder=_DATASETS / "CIFAR100",
+        official_run=OfficialRun("ckpt_c100", "checkpoint_500.pth.tar", "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN"),
         settings={
             "cider": dict(model="resnet34", epochs=500, batch_size=512, learning_rate=0.5, proto_m=0.5, w=1.0, seed=7),
             "palm": dict(model="resnet18", epochs=100, proto_m=0.999),
@@ -154,6 +170,7 @@ _RECORDS = (
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         folder=_DATASETS / "ImageNet100",
+        official_run=OfficialRun("ckpt_imgnet100", "checkpoint_10.pth.tar", "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-"),
         resizable=True,
         settings={
             # The official schedule would not leave its warm-up of ten epochs within the ten epochs of the paper.

@@ -7,17 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.checkpoint import Checkpoint
+from utils.data.id_records import ID_SETS
 from utils.data.id_sets import IDData, in_order_of, load_id
 from utils.errors import UserError, one_line
 from utils.files import local
-
-_DRIVE = "https://drive.google.com/drive/folders/"
-# The checkpoints of the CIDER authors, by the names of the runs in their README: ID set, file, address.
-OFFICIAL_RUNS = {
-    "ckpt_c10": ("CIFAR-10", "checkpoint_500.pth.tar", f"{_DRIVE}1rkXQYHcaITZCj55OLNXqy_b-yjktONrn"),
-    "ckpt_c100": ("CIFAR-100", "checkpoint_500.pth.tar", f"{_DRIVE}1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN"),
-    "ckpt_imgnet100": ("ImageNet-100", "checkpoint_10.pth.tar", f"{_DRIVE}1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-"),
-}
 
 
 class InputFormat(NamedTuple):
@@ -54,10 +47,10 @@ def find_checkpoint(checkpoints: Path, id_name: str | None, run: str, epoch: int
     named = [folder for folder in folders if folder.name == run]
     if not named:
         get_it_by = "training with train_cider.py, train_vos.py or train_mcd.py, or pass --ckpt FILE"
-        if run in OFFICIAL_RUNS:
-            id_set, file, address = OFFICIAL_RUNS[run]
-            place = checkpoints / id_set / run / file
-            get_it_by = f"hand, it is the authors': {address}\n  put it at  : {place}"
+        for record in ID_SETS.values():
+            if record.official_run and record.official_run.name == run:
+                place = checkpoints / record.name / run / record.official_run.file
+                get_it_by = f"hand, it is the authors': {record.official_run.address}\n  put it at  : {place}"
         raise UserError(
             "checkpoint not found: there is no run of that name.\n"
             f"  looked for : {checkpoints / (id_name or '*') / run}\n"

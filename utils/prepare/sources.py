@@ -35,16 +35,9 @@ BY_HAND = (
         "SRC` makes the folder, with the 100 classes of deeplearning-wisc/MCM, data/ImageNet100/class_list.txt",
     ),
     *(
-        ByHand(
-            f"checkpoint-{name}",
-            f"checkpoints/{name}/<name>/checkpoint_{epoch}.pth.tar",
-            f"https://drive.google.com/drive/folders/{folder}",
-        )
-        for name, epoch, folder in (
-            ("CIFAR-10", "500", "1rkXQYHcaITZCj55OLNXqy_b-yjktONrn"),
-            ("CIFAR-100", "500", "1SjW2kvhDQ6qcsIo5TR7eLMrcL3r6Y3QN"),
-            ("ImageNet-100", "<epoch>", "1IJXpHLllI9pj39xn25LSNRaVHZ9fFz6-"),
-        )
+        ByHand(f"checkpoint-{record.name}", f"checkpoints/{record.name}/{run.name}/{run.file}", run.address)
+        for record in ID_SETS.values()
+        if (run := record.official_run)
     ),
 )
 

@@ -1,11 +1,17 @@
 """Running means against plain sums, the first bad step, and that none of it looks at the device before it is asked."""
 
+import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from training_runs import folder, run
 
+from utils.training import meter
+from utils.training.loop import Training
 from utils.training.meter import LossMeter, Rate
+from utils.training.run import Run
 
 
 def losses(value, other=1.0):
@@ -77,3 +83,28 @@ def test_rate():
     assert per_second * rate.seconds_per_batch == pytest.approx(25)
     before = rate.seconds_per_batch
     assert rate.read() is None and rate.seconds_per_batch == before
+
+
+def tell_time_by_batches() -> None:
+    """A batch takes a second, and what ends an epoch a hundred."""
+    seconds, run_batch, end_epoch = 0, Training._run_batch, Run.end_epoch
+
+    def running(self, batch):
+        nonlocal seconds
+        seconds += 1
+        run_batch(self, batch)
+
+    def ending(self, *position):
+        nonlocal seconds
+        seconds += 100
+        return end_epoch(self, *position)
+
+    Training._run_batch, Run.end_epoch = running, ending
+    meter.time = SimpleNamespace(monotonic=lambda: seconds)
+
+
+def test_the_log_has_images_not_views_a_second_and_leaves_out_what_ends_an_epoch(tmp_path):
+    assert run(tmp_path, fault=tell_time_by_batches).status == 0
+    lines = [json.loads(line) for line in (folder(tmp_path) / "log.jsonl").read_text().splitlines()]
+    assert [line["images_per_second"] for line in lines] == [16, 14] * 4  # of 60 images in batches of 16
+    assert [line["eta_seconds"] for line in lines] == [14, 12, 10, 8, 6, 4, 2, 0]

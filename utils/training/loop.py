@@ -95,7 +95,7 @@ class Training:
         for losses in self.optimisation(batch, self._learning_rate(self.epoch, self.batch)):
             self.meter.add(losses, self._steps_done())
         if self.optimisation.steady:
-            self._rate.add(len(batch.images))
+            self._rate.add(batch.size)
         else:
             self._rate.restart()  # the minute of a compilation says nothing about the time left
 
@@ -108,6 +108,7 @@ class Training:
             if distributed.is_main():
                 self.run.export(self.recipe, self.epoch)
         self._save_if_due()
+        self._rate.restart()  # what ends an epoch, such as a quick look, says nothing about the next one's speed
 
     def _learning_rate(self, epoch: int, batch: int) -> float:
         settings = self.settings

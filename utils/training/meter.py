@@ -75,7 +75,7 @@ class LossMeter:
 
 
 class Rate:
-    """Speed of the training: images per second, and `seconds_per_batch`, as of the last reading."""
+    """Speed of the training: images per second, however many views they have, and `seconds_per_batch`, as last read."""
 
     def __init__(self) -> None:
         self.seconds_per_batch = 0.0

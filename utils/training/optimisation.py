@@ -29,7 +29,7 @@ def sgd(recipe: Recipe, settings: RunSettings, device: torch.device) -> torch.op
     apart = set(map(id, recipe.late))
     # The fused SGD can not do with a momentum that only some parameters of a group have.
     groups = [[p for p in trained if id(p) not in apart], [p for p in trained if id(p) in apart]]
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [{"params": group} for group in groups if group],
         settings.learning_rate,
         settings.momentum,
@@ -37,6 +37,11 @@ def sgd(recipe: Recipe, settings: RunSettings, device: torch.device) -> torch.op
         nesterov=recipe.nesterov and settings.momentum > 0,
         fused=device.type in ("cpu", "cuda"),
     )
+    if settings.momentum:
+        # The fused SGD makes them without a value, and its first step writes none where float16 overflows in it.
+        for parameter in trained:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+    return optimizer
 
 
 class Optimisation:

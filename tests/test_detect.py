@@ -26,7 +26,7 @@ from utils.detection.detector import load_detector
 from utils.detection.files import decode_stream
 from utils.detection.fit import input_format
 from utils.detection.reference import load_reference, reference_path, save_reference
-from utils.errors import UserError, run_script
+from utils.errors import UserError, WrongUsage, run_script
 from utils.evaluation import knn_search
 from utils.evaluation.scores import knn_score
 
@@ -187,6 +187,12 @@ def test_nearest_class_and_its_probability_under_the_vmf_mixture(evaluated):
         terms = [np.exp(float(z @ mu) / 0.2) for mu in content["dis_state_dict"]["prototypes"]]
         assert nearest == int(np.argmax(terms))
         assert probability == pytest.approx(max(terms) / sum(terms), rel=1e-3)
+
+
+@pytest.mark.parametrize("score", ["nonsense", "all", "odinn"])
+def test_a_score_that_there_is_not_is_answered_in_own_code_too(evaluated, score):
+    with pytest.raises(WrongUsage, match=f"unknown score {score}; choose from knn, .*eval_cider.py knows all, too"):
+        load_detector(evaluated[0], device="cpu", score=score)
 
 
 def test_threshold_is_the_score_that_the_share_of_id_images_reaches(evaluated):

@@ -170,6 +170,13 @@ def test_threshold_accepts_95_percent_of_id():
     assert (scores >= recall_threshold(scores)).mean() == 0.95
 
 
+@pytest.mark.parametrize("recall", [95, -0.1, math.nan])
+def test_a_recall_that_is_no_fraction_is_refused(recall):
+    """95 would give the lowest score of all, and so accept everything."""
+    with pytest.raises(ValueError, match="recall must be from 0 to 1, not"):
+        recall_threshold(np.arange(20), recall)
+
+
 def test_roc_curve_runs_from_corner_to_corner_and_holds_the_auroc():
     id_scores, ood_scores = random_scores(3, 80, 70, levels=3)
     accepted_ood, accepted_id = roc_curve(id_scores, ood_scores)

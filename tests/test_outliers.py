@@ -85,6 +85,14 @@ def test_statistics_use_what_there_is() -> None:
     torch.testing.assert_close(covariance, centred.T @ centred / 5 + 1e-4 * torch.eye(4))
 
 
+def test_a_single_class_has_statistics_too() -> None:
+    queues, rows = ClassQueues([5], 3), torch.randn(7, 3, generator=seeded())
+    queues.update(rows, torch.zeros(7, dtype=torch.long))
+    means, covariance = queues.statistics()
+    torch.testing.assert_close(means, rows[2:].mean(0, keepdim=True))
+    torch.testing.assert_close(covariance, rows[2:].T.cov(correction=0) + 1e-4 * torch.eye(3))
+
+
 def test_an_empty_class_is_never_an_outlier_at_zero() -> None:
     queues = ClassQueues([4, 4], 3)
     queues.update(torch.randn(6, 3), torch.zeros(6, dtype=torch.long))

@@ -80,7 +80,7 @@ class ClassQueues(nn.Module):
 
     @property
     def _length(self) -> int:
-        return len(self.rows) // len(self.sizes)
+        return (len(self.rows) - 1) // len(self.sizes)
 
 
 def least_likely_gaussian_samples(

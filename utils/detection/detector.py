@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.evaluation.features import Features, outputs_of
 from utils.evaluation.knn_search import Bank
 from utils.evaluation.metrics import recall_threshold
-from utils.evaluation.registry import chosen_scores
+from utils.evaluation.registry import check_names, chosen_scores
 from utils.evaluation.score_parts import FittedScore, Ingredients, Score
 from utils.evaluation.scores import majority_vote
 from utils.files import typed
@@ -198,8 +198,9 @@ def fitted_score(
     """The score of that name, fitted to the bank; the checkpoint's network is on `device`.
 
     Raises:
-        UserError: the checkpoint can not give it, or the features do not allow it.
+        UserError: there is no such score, the checkpoint can not give it, or the features do not allow it.
     """
+    check_names([name])
     given = Ingredients.of(
         checkpoint,
         k=reference.k,

@@ -62,7 +62,12 @@ def recall_threshold(id_scores: ArrayLike, recall: float = RECALL) -> float:
     """The ID score at which the share of ID images accepted (score >= threshold) is closest to `recall`.
 
     Of two shares that are equally close one is taken as in `ood_metrics`, whose errors this has, too.
+
+    Raises:
+        ValueError: `recall` is not a fraction of 1.
     """
+    if not 0 <= recall <= 1:
+        raise ValueError(f"recall must be from 0 to 1, not {recall}")
     scores = checked_scores(id_scores, "ID")
     values, counts = np.unique(scores, return_counts=True)
     accepted = counts[::-1].cumsum() / len(scores)

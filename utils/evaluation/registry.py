@@ -94,7 +94,7 @@ def check_names(names: Iterable[str]) -> None:
         if name in NOT_OFFERED:
             raise WrongUsage(f"there is no score {name}: {NOT_OFFERED[name]}")
         if name not in SCORES:
-            raise WrongUsage(f"unknown score {name}; choose from {', '.join(SCORES)}, all")
+            raise WrongUsage(f"unknown score {name}; choose from {', '.join(SCORES)}; eval_cider.py knows all, too")
 
 
 def chosen_scores(names: list[str], given: Ingredients, method: str) -> tuple[list[Score], list[str]]:

@@ -93,6 +93,18 @@ def test_a_single_class_has_statistics_too() -> None:
     torch.testing.assert_close(covariance, rows[2:].T.cov(correction=0) + 1e-4 * torch.eye(3))
 
 
+def test_autocast_does_not_round_them() -> None:
+    queues, generator = ClassQueues([20] * 3, 8), seeded()
+    queues.update(torch.randn(60, 8, generator=generator), torch.arange(60) % 3)
+    noise = torch.randn(3, 2, 8, generator=generator, dtype=torch.float64)
+    expected = queues.statistics()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = queues.statistics()
+        outliers = place(*found, noise)
+    for ours, plain in zip((*found, outliers), (*expected, place(*expected, noise)), strict=True):
+        assert ours.dtype == torch.float32 and torch.equal(ours, plain)
+
+
 def test_an_empty_class_is_never_an_outlier_at_zero() -> None:
     queues = ClassQueues([4, 4], 3)
     queues.update(torch.randn(6, 3), torch.zeros(6, dtype=torch.long))

@@ -74,7 +74,8 @@ class ClassQueues(nn.Module):
         means = by_class.sum(1) / self.filled[:, None]  # places that are not filled are zero
         occupied = torch.arange(self._length, device=means.device) < self.filled[:, None]
         centred = ((by_class - means[:, None]) * occupied[:, :, None]).flatten(0, 1)
-        covariance = centred.T @ centred / self.filled.sum()
+        with torch.autocast(means.device.type, enabled=False):  # in half precision it would be no covariance
+            covariance = centred.T @ centred / self.filled.sum()
         covariance.diagonal().add_(RIDGE)
         return means, covariance
 
@@ -109,7 +110,8 @@ def place(means: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
     if means.device.type == "cuda" and noise.device.type == "cpu":
         noise = noise.pin_memory()  # so that the copy does not make the host wait
     noise = noise.to(means.device, means.dtype, non_blocking=True)
-    return means[:, None] + (noise.flatten(0, 1) @ factor.T).view_as(noise)
+    with torch.autocast(means.device.type, enabled=False):
+        return means[:, None] + (noise.flatten(0, 1) @ factor.T).view_as(noise)
 
 
 def least_likely_noise(

@@ -170,6 +170,8 @@ def test_images_of_another_size_get_the_test_transform(evaluated):
     torch.testing.assert_close(detector.score([picture]), expected)
     with pytest.raises(ValueError, match="uint8"):
         detector.score(torch.rand(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="PIL images or paths, got ndarray"):
+        detector.score([np.asarray(picture)])
 
 
 def test_nearest_class_and_its_probability_under_the_vmf_mixture(evaluated):

@@ -113,7 +113,7 @@ class Detector:
             images: (N, 3, H, W) uint8, RGB; or a list of PIL images or paths; or one of these. All are brought to the
                 size that the network was trained with, as in the evaluation.
         Raises:
-            ValueError: a tensor of another type or shape.
+            ValueError: a tensor of another type or shape, or other objects.
             UserError: a file that cannot be read.
         """
         return self.examine(images).scores
@@ -219,4 +219,6 @@ def fitted_score(
 def _rgb(image: ImageLike | Tensor) -> Image.Image:
     if isinstance(image, Tensor):
         return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+    if not isinstance(image, (Image.Image, str, Path)):
+        raise ValueError(f"expected a tensor, PIL images or paths, got {type(image).__name__}")
     return to_rgb(image) if isinstance(image, Image.Image) else read_image(image)

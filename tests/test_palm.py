@@ -117,6 +117,9 @@ def test_what_is_refused():
         MixturePrototypes(4, 2, 8, 1.0)
     with pytest.raises(ValueError, match="do not fit"):
         MixturePrototypes(4, 2, 8, 0.9).update(torch.zeros(3, 7), torch.zeros(3, dtype=torch.int64))
+    for label in (-1, 4):
+        with pytest.raises(RuntimeError, match="Class values must be"):
+            MixturePrototypes(4, 2, 8, 0.9).update(torch.zeros(2, 8), torch.tensor([0, label]))
     with pytest.raises(ValueError, match="do not fit"):
         MixtureLikelihoodLoss()(torch.zeros(3, 8), torch.zeros(4, 8), torch.zeros(3, 5))
     with pytest.raises(ValueError, match="as many for each of 3 classes"):

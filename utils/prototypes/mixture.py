@@ -55,13 +55,13 @@ class MixturePrototypes(Prototypes):
             keeps a detached copy, and prototypes of a class absent from the batch keep their place. (N, C * P) weights
             of `MixtureLikelihoodLoss`, without gradient: assigned anew, to the moved prototypes.
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: shapes that do not fit.    RuntimeError: a label out of range.
         """
         check_batch(features, labels, self.prototypes)
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.prototypes.dtype)
-            classes = torch.arange(len(self.prototypes), device=labels.device) % self.num_classes
-            own = self._assignment(features) * (labels[:, None] == classes)  # N x CP
+            per_class = len(self.prototypes) // self.num_classes
+            own = self._assignment(features) * F.one_hot(labels, self.num_classes).repeat(1, per_class)  # N x CP
             best = torch.zeros_like(own).scatter_(1, own.topk(self.nearest, dim=1).indices, 1)
             weights = F.normalize(F.normalize(own * best, p=1, dim=1), p=1, dim=0)
             moved = self.momentum * self.prototypes + (1 - self.momentum) * (weights.T @ features)

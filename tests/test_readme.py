@@ -1,5 +1,6 @@
 """Every Python block of README.md and docs/ runs as it stands, and every script and file that they name is there."""
 
+import json
 import re
 
 import numpy as np
@@ -93,3 +94,9 @@ def test_the_readme_is_short_and_lists_every_page():
 def test_files_of_the_code_that_a_page_names_exist(page):
     named = re.findall(r"`((?:utils|models|scripts|results|benchmarks)/[\w/.]+)`", PAGES[page])
     assert not [path for path in named if not (REPOSITORY / path).exists()]
+
+
+def test_every_key_of_an_evaluation_is_explained():
+    explained = set(re.findall(r"`(\w+)`", PAGES[REPOSITORY / "docs" / "outputs.md"]))
+    for path in sorted((REPOSITORY / "checkpoints/CIFAR-10").glob("cider_resnet18_e*/metrics_*.json")):
+        assert not json.loads(path.read_text(encoding="utf-8")).keys() - explained, path

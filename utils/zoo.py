@@ -84,7 +84,7 @@ def _fetch(address: str, path: Path, sha256: str) -> None:
 def load_model(name: str) -> nn.Module:
     """The network of a model on the CPU, in eval mode.
 
-    `model.features(x)` are its penultimate features; x is normalised as its card says, and as
+    `model.features(x)` are its penultimate features, of CIDER unit rows; x is normalised as its card says, and as
     `load_checkpoint(model_file(name)).args["input"]`.
 
     Raises:

@@ -51,8 +51,8 @@ def folder_batches(method: str, train_images: int, batch_size: int | None = None
 
     Why: with batches of 128 a folder of some hundred images has few steps an epoch, and its classes stay in one place.
     Chosen by the ID accuracy on held-out images of seven folders of 2 to 20 classes and 48 to 576 training images
-    (results/folder_search.csv). Up to 480 images 16 was 7 points better than 32 (16 pairs of runs), 8 no better, and
-    higher rates no better. No folder of more images was tried.
+    (results/folder_search.csv). Up to 480 images 16 was 4 points better than 32 by KNN and 10 by the nearest prototype
+    (16 pairs of runs), 8 no better, and higher rates no better. No folder of more images was tried.
 
     Args:
         method: of FOLDER_RATES.    train_images: of all classes.    batch_size: where it is given.

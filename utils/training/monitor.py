@@ -41,7 +41,9 @@ class Monitor:
 
 
 class HeadMonitor(Monitor):
-    """Turns the means of a log interval into head/compactness, head/dispersion and head/closest-pair in degrees.
+    """Turns the means of a log interval into head/compactness and head/dispersion, in degrees, and head/closest-pair.
+
+    That is the cosine of the two prototypes that lie closest.
 
     Warns of two known ways to fail: a head that maps everything to one point, and classes that share a prototype.
 

@@ -31,7 +31,7 @@ from utils.errors import run_script
 from utils.losses import CompLoss, DisLoss, MixtureLikelihoodLoss, PrototypeContrastLoss, SupConLoss
 from utils.prototypes import EMAPrototypes, LearnablePrototypes, simplex
 from utils.prototypes.mixture import MixturePrototypes
-from utils.training.distributed import gather_rows, processes
+from utils.training.distributed import gather_rows, processes, refuse
 from utils.training.monitor import HeadMonitor
 from utils.training.recipe import Losses, Recipe, Step, cross_entropy_step
 from utils.training.start import start_network
@@ -126,6 +126,11 @@ def make_prototypes(args: argparse.Namespace, num_classes: int) -> Prototypes:
     else:
         prototypes = LearnablePrototypes(num_classes, args.feat_dim)
     if args.prototype_init == "simplex":
+        if num_classes > args.feat_dim + 1:
+            refuse(
+                f"--prototype-init simplex: in {args.feat_dim} dimensions there is none for {num_classes} classes\n"
+                f"  do         : --prototype-init class-means, or --feat_dim {num_classes - 1}"
+            )
         prototypes.start_at(simplex(num_classes, args.feat_dim, torch.Generator().manual_seed(args.seed)))
     return prototypes
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+import train_cider
 from train_cider import cider_step, parse_arguments
+from utils.errors import UserError
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 
 Batch = namedtuple("Batch", "images labels size")
@@ -88,3 +90,10 @@ def test_the_switch_names_the_run_and_belongs_to_cider(capsys):
     with pytest.raises(SystemExit) as ended:
         parse_arguments(command_line=["--no-dispersion", "--loss", "supcon", "--device", "cpu"])
     assert ended.value.code == 2 and "not about supcon" in capsys.readouterr().err
+
+
+def test_more_classes_than_a_simplex_has_room_for_are_refused_with_what_fits():
+    args = parse_arguments(command_line=["--feat_dim", "5"])  # the digits begin on a simplex
+    assert len(train_cider.make_prototypes(args, 6).prototypes) == 6
+    with pytest.raises(UserError, match="5 dimensions there is none for 7 classes\n.*class-means, or --feat_dim 6"):
+        train_cider.make_prototypes(args, 7)

@@ -82,6 +82,12 @@ def test_a_file_that_is_no_such_table_is_one_line(text, said, tmp_path):
     assert str(found.value).startswith(str(path)) and len(str(found.value).splitlines()) == 1
 
 
+def test_a_table_that_can_not_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="rows.csv can not be written: "):
+        rows.write([row()], tmp_path / "file" / "rows.csv")
+
+
 def test_a_byte_order_mark_is_read_over(tmp_path):
     rows.write([row()], tmp_path / "rows.csv")
     marked = b"\xef\xbb\xbf" + (tmp_path / "rows.csv").read_bytes()

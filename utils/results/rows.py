@@ -158,11 +158,14 @@ def typed(kind: type[R], cells: Mapping[str, str], where: str) -> R:
 
 
 def write(rows: Sequence[R], path: Path = MEASURED) -> None:
-    """Write a CSV of one kind of rows, all of it or nothing."""
-    with atomic_write(path, "w") as stream:
-        writer = csv.DictWriter(stream, [column.name for column in fields(rows[0])], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(asdict, rows))
+    """Write a CSV of one kind of rows, all of it or nothing; a UserError where the disk refuses it."""
+    try:
+        with atomic_write(path, "w") as stream:
+            writer = csv.DictWriter(stream, [column.name for column in fields(rows[0])], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(asdict, rows))
+    except OSError as error:
+        raise UserError(f"{path} can not be written: {error.strerror or error}") from error
 
 
 def merge(old: Iterable[R], new: Iterable[R]) -> list[R]:

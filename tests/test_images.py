@@ -166,3 +166,11 @@ def test_subsets_keep_order_and_labels(tmp_path):
         TensorImages("x", memory.images, torch.arange(4))
     with pytest.raises(ValueError, match="uint8"):
         TensorImages("x", memory.images.float())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_look_at_files_draws_nothing_that_a_training_would(tmp_path, workers):
+    write_images(tmp_path, 2)
+    before = torch.get_rng_state()
+    joined(FileImages("files", sorted(tmp_path.iterdir()), 32), workers=workers)
+    assert torch.equal(torch.get_rng_state(), before)

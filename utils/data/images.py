@@ -163,6 +163,7 @@ class FileImages(ImageSet):
             collate_fn=partial(_decoded, size=self.size),
             worker_init_fn=leave_process_group,
             pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # a look at images must not advance the one that a training draws from
         )
         for batch in loader:
             if isinstance(batch, str):

@@ -187,7 +187,8 @@ def main() -> None:
         run = open_run(args, data, "mcd", device, facts(mix, model))
         if not run.finished:
             if is_main():
-                splits.save_split(run.folder.path / "split.json", mix.split)
+                with run.folder.disk_errors():
+                    splits.save_split(run.folder.path / "split.json", mix.split)
                 announce(mix, args.batch_size)
             run.train(finetuning_recipe(args, data, model, mix))
         run.say_what_next()

@@ -299,6 +299,15 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     assert "nothing was saved yet" in outcome.err and "smaller --learning_rate" in outcome.err
 
 
+@pytest.mark.parametrize("rate", ["1e30", "1e12"], ids=["weights, too", "features alone"])
+def test_features_that_are_not_finite_end_the_run(tmp_path, rate):
+    one_batch = ("--batch-size", "60", "--eval-freq", "1", "--warmup", "none", "--loss", "ce")
+    outcome = run(tmp_path, *one_batch, "--learning_rate", rate)
+    assert outcome.status == 1, outcome.err
+    assert f"the features are not finite after epoch 1, batch 1 (step 1), lr {float(rate):.3g}: " in outcome.err
+    assert "nothing was saved yet" in outcome.err and "smaller --learning_rate" in outcome.err
+
+
 def test_weights_that_are_not_finite_do_not_replace_a_good_state(half_way):
     last = folder(half_way) / "last.pt"
     before = last.read_bytes()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from process_group import run_group
 from torch import Tensor
-from training_runs import differences, flat, run_script_in_process, signal_after_lines
+from training_runs import Fault, differences, flat, limit_file_size, run_script_in_process, signal_after_lines
 
 import train_mcd
 from models.mcd import MCDNet
@@ -162,9 +162,14 @@ def test_best_weights_are_those_of_the_first_highest_figure() -> None:
 # ---- whole runs
 
 
-def train_in_process(checkpoints: Path, *options: str, killed_after_lines: int | None = None) -> tuple[int, str]:
+def train_in_process(
+    checkpoints: Path,
+    *options: str,
+    killed_after_lines: int | None = None,
+    fault: Fault | None = None,
+) -> tuple[int, str]:
     small = SMALL if "--from" in options else (*SMALL, *PRETRAINING)
-    fault = killed_after_lines and partial(signal_after_lines, signal.SIGKILL, killed_after_lines)
+    fault = fault or (killed_after_lines and partial(signal_after_lines, signal.SIGKILL, killed_after_lines))
     found = run_script_in_process(train_mcd.main, checkpoints, small, options, fault)
     return found.status, found.out + found.err
 
@@ -199,6 +204,13 @@ def test_both_stages_go_on_where_they_were_killed(whole, tmp_path: Path) -> None
     assert status == 0 and "epoch 1/" not in printed, printed
     for name, epochs in ((PRETRAINED, 3), ("run", 4)):
         assert differences(left_in(tmp_path / "digits" / name, epochs), left_in(whole[0] / name, epochs)) == []
+
+
+def test_a_signal_in_the_last_batch_of_the_pretraining_ends_the_command(whole, tmp_path: Path) -> None:
+    status, _ = train_in_process(tmp_path, "--name", "run", fault=partial(signal_after_lines, signal.SIGTERM, 6))
+    assert status == 128 + signal.SIGTERM
+    assert not (tmp_path / "digits" / "run").exists()
+    assert differences(left_in(tmp_path / "digits" / PRETRAINED, 3), left_in(whole[0] / PRETRAINED, 3)) == []
 
 
 def test_a_transductive_run_keeps_the_epoch_that_the_labels_choose(whole) -> None:
@@ -256,6 +268,9 @@ def test_a_stage_runs_alone_and_says_what_is_missing(whole, tmp_path: Path) -> N
     assert status == 1 and "is not a checkpoint of train_mcd.py's pre-training (it says mcd)" in printed
     status, printed = train_in_process(tmp_path, *options, str(start), "--name", "again", "--width", "16")
     assert status == 1 and "is another network than this run's" in printed
+    full_disk = partial(limit_file_size, 2000)
+    status, printed = train_in_process(tmp_path, *options, str(start), "--name", "full", fault=full_disk)
+    assert status == 1 and "full can not be written: File too large" in printed and "Traceback" not in printed
 
 
 def test_other_unlabelled_images_are_another_run(whole) -> None:

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
@@ -70,6 +70,9 @@ class Training:
                 self.run.export(self.recipe, self.epoch)
         finally:
             self.folder.close()
+        # One that came in the last batch, or later, ends the command, which may have more to do than this training.
+        if signal := self._interrupts.agreed(self.run.device, due=True):
+            sys.exit(128 + signal)
 
     def _run_epoch(self) -> None:
         for module in self.recipe.modules.values():
@@ -139,12 +142,19 @@ class Training:
             "step": done,
             **self.recipe.monitor.describe(self._means, done / batches),
             "lr": self.optimizer.param_groups[0]["lr"],
-            **(self.run.end_epoch(self.recipe, self.epoch, done) if end_of_epoch else {}),
+            **(self._figures(done) if end_of_epoch else {}),
             "images_per_second": images_per_second,
             "eta_seconds": images_per_second and self._rate.seconds_per_batch * (self.settings.epochs * batches - done),
             "memory_gb": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
         }
         self.folder.record(line, epochs=self.settings.epochs, batches=batches, end_of_epoch=end_of_epoch)
+
+    def _figures(self, done: int) -> dict[str, float | None]:
+        """Those of the end of an epoch, which look at what the network makes of images."""
+        try:
+            return self.run.end_epoch(self.recipe, self.epoch, done)
+        except ValueError as error:  # of scores and metrics
+            self._give_up(f"the features are not finite after {self._place(done - 1)}: {error}")
 
     def _save_if_due(self) -> None:
         """Save where it is time to; save and leave on a signal."""
@@ -187,7 +197,10 @@ class Training:
         if weights:
             fault = fault or bad_weight(self.recipe.modules, self._place(self._steps_done() - 1))
         if fault:
-            raise UserError(advice(fault, self._means, self.folder.last, self.settings.amp))
+            self._give_up(fault)
+
+    def _give_up(self, fault: str) -> NoReturn:
+        raise UserError(advice(fault, self._means, self.folder.last, self.settings.amp))
 
     def _place(self, step: int) -> str:
         epoch, batch = divmod(step, len(self.batches))

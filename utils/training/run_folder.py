@@ -53,7 +53,7 @@ class RunFolder:
         Raises:
             UserError: another process trains in this folder, or the folder can not be written.
         """
-        with self._disk_errors():
+        with self.disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a", encoding="utf-8")
         try:
@@ -76,7 +76,7 @@ class RunFolder:
             step: steps done so far; later points of an interrupted run vanish from TensorBoard.
         """
         self._args = args
-        with self._disk_errors():
+        with self.disk_errors():
             if logs is None:
                 self.last.unlink(missing_ok=True)
                 self.previous.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ class RunFolder:
 
     def record(self, line: Mapping[str, Any], *, epochs: int, batches: int, end_of_epoch: bool) -> None:
         """One line to the console, the log and TensorBoard, and to the summary where it ends an epoch."""
-        with self._disk_errors():
+        with self.disk_errors():
             with open(self._log, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
             if end_of_epoch:
@@ -112,7 +112,7 @@ class RunFolder:
 
     def illustrate(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Pictures and histograms for TensorBoard, see `Board.add`."""
-        with self._disk_errors():
+        with self.disk_errors():
             self._board.add(tensors, step)
 
     def _add_summary_row(self, line: Mapping[str, Any]) -> None:
@@ -128,14 +128,15 @@ class RunFolder:
 
     def close(self) -> None:
         """Flush and close TensorBoard, and give the folder free."""
-        with self._disk_errors():
+        with self.disk_errors():
             if self._board is not None:
                 self._board.close()
         if self._lock is not None:
             self._lock.close()
 
     @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
+    def disk_errors(self) -> Iterator[None]:
+        """Context in which an OSError is a UserError about this folder."""
         try:
             yield
         except OSError as error:

@@ -289,6 +289,18 @@ def test_runs_with_other_settings_are_never_averaged(other):
     assert [group.runs for group in aggregate([row(seed=1), row(seed=2, **other)])] == [1, 1]
 
 
+def test_runs_that_differ_in_the_k_that_validation_images_chose_are_averaged():
+    chosen = [*openood_run(80, seed=1, K=50), *openood_run(90, seed=2, K=100)]
+    [group] = aggregate(chosen)
+    assert group.runs == 2 and labels([group]) == ["CIDER (KNN, K=50 or 100)"]
+    given = openood_run(90, seed=2, K=100, command="python eval_cider.py --K 100 --benchmark openood")
+    assert [group.runs for group in aggregate([*openood_run(80, seed=1, K=50), *given])] == [1, 1]
+    by_noise = [row(seed=seed, K=k, command="python eval_cider.py --K auto") for seed, k in ((1, 5), (2, 10))]
+    assert [group.runs for group in aggregate(by_noise)] == [2]
+    swept = [row(seed=seed, K=k, command="python eval_cider.py --K-sweep 1,5") for seed, k in ((1, 5), (2, 10))]
+    assert [group.runs for group in aggregate(swept)] == [1, 1]
+
+
 def test_other_images_under_one_name_are_never_averaged():
     [group] = aggregate([row(ood="scenes", images=3000, seed=1), row(ood="scenes", images=3500, seed=2, auroc=50)])
     assert {name: str(cell["auroc"]) for name, cell in group.cells.items()} == {

@@ -14,7 +14,7 @@ from utils.results.rows import Row
 
 # What the runs of one group have in common; the seed, the file's hash, the machine and the date are not in it.
 SAME = (
-    *("method", "arch", "width", "id", "benchmark", "score", "K", "epochs", "positive"),
+    *("method", "arch", "width", "id", "benchmark", "score", "given_k", "epochs", "positive"),
     *("id_images", "train_images", "id_files", "unlabelled", "trained_with"),
 )
 OF_A_RUN = ("id_accuracy_knn", "id_accuracy_probe", "dispersion", "compactness")
@@ -87,8 +87,9 @@ def _group(facts: dict[str, Any], rows: Sequence[Row]) -> Group:
     runs = [{row.ood if counts[row.ood] == 1 else f"{row.ood}: {row.images}": row for row in run} for run in runs]
     found = {name: [run[name] for run in runs if name in run] for run in runs for name in run}
     whole = {rows[0].set for name, rows in found.items() if len(rows) == len(runs) and name == rows[0].set}
+    ks = sorted({row.K for row in rows if row.K})
     return Group(
-        facts,
+        facts | {"K": " or ".join(map(str, ks))},
         len(runs),
         cells={name: _spreads(rows, (*METRICS, "separability")) for name, rows in found.items()},
         # The mean over sets is taken in each run; its spread is over the runs.

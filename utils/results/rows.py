@@ -88,6 +88,12 @@ class Row(Record):
         same = (self.checkpoint_sha256, self.benchmark, self.ood, self.score, self.K, self.positive)
         return *same, self.id_images, self.train_images, self.images
 
+    @property
+    def given_k(self) -> int | None:
+        """K where it is the same for all runs; None where images that are no test set chose it for each."""
+        by_benchmark = BENCHMARKS[self.benchmark].neighbours and "--K " not in self.command
+        return None if by_benchmark or "--K auto" in self.command else self.K
+
     def check(self, where: str) -> None:
         for name in (*METRICS, "id_accuracy_knn", "id_accuracy_probe"):
             if not 0 <= (getattr(self, name) or 0) <= 100:

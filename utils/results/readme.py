@@ -5,6 +5,7 @@ Each stands between `<!-- results: NAME -->` and `<!-- end -->`.
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from utils.errors import UserError
 from utils.evaluation.grid import Grid, as_markdown
@@ -30,6 +31,7 @@ _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
 # Those of networks with OpenOOD's 100 epochs on CIFAR-10, and with CIDER's 500.
 E_100, E_500 = "cifar10-e100", "cifar10-e500"
+SMALL_OBJECTIVES = "cifar10-objectives-small"
 FRONT = ("knn", "ssd")  # scores of ours in README.md
 
 
@@ -103,12 +105,19 @@ def _of_vos(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
     return [by_method([line for line in lines if "mean (6)" in line.means])]
 
 
+def _by_objective(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]:
+    """AUROC by KNN on OpenOOD's lists; README.md says beside it what stands in footers elsewhere."""
+    ours = [group for group in groups if (group.facts["benchmark"], group.facts["score"]) == ("openood", "knn")]
+    return [replace(by_method(ours, metrics=("auroc",), embedding=EMBEDDING[:1]), footer=())]
+
+
 # Block -> its experiments, and what it shows of them; all but the first two may have no rows yet.
 BLOCKS: dict[str, tuple[tuple[str, ...], Layout]] = {
     "cifar10-small": (("cifar10-small",), metrics_apart),
     "cifar10-e100": ((E_100,), by_experiment),
     "cifar10-e500": ((E_500,), by_experiment),
     "cifar10-openood": ((E_100, E_500), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1], FRONT)),
+    "objectives": ((SMALL_OBJECTIVES,), _by_objective),
     "cifar100-openood": ((PAPER,), _beside("CIFAR-100", "openood", ("auroc",))),
     "cifar10": ((PAPER, E_100, E_500), _beside("CIFAR-10", scores=FRONT)),
     "cifar100": ((PAPER,), _beside("CIFAR-100")),

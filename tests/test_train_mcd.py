@@ -20,6 +20,7 @@ from utils.cli import mcd as mcd_options
 from utils.data.batches import Batch
 from utils.data.id_sets import load_id
 from utils.data.splits import load_split, split_set
+from utils.evaluation.collapse import ways_out
 from utils.training import distributed
 from utils.training.mix_monitor import BestWeights
 from utils.training.recipe import ForwardPass
@@ -271,6 +272,13 @@ def test_a_stage_runs_alone_and_says_what_is_missing(whole, tmp_path: Path) -> N
     full_disk = partial(limit_file_size, 2000)
     status, printed = train_in_process(tmp_path, *options, str(start), "--name", "full", fault=full_disk)
     assert status == 1 and "full can not be written: File too large" in printed and "Traceback" not in printed
+
+
+def test_what_is_advised_for_a_pretraining_are_its_own_options(tmp_path: Path) -> None:
+    status, printed = train_in_process(tmp_path, "--pretrain-learning_rate", "1e30", "--stage", "pretrain")
+    assert status == 1 and "go on with : a smaller --pretrain-learning_rate, from the start" in printed, printed
+    advised = ways_out({"stage": "pretrain", "batch_size": 64, "learning_rate": 0.1, "epochs": 3})
+    assert advised[1:] == ["--pretrain-batch-size 32 --pretrain-learning_rate 0.05", "more --pretrain-epochs than 3"]
 
 
 def test_other_unlabelled_images_are_another_run(whole) -> None:

@@ -56,10 +56,11 @@ def collapse_warning(fault: str, trained_with: Mapping[str, Any]) -> str:
 def ways_out(trained_with: Mapping[str, Any]) -> list[str]:
     """Changes of the command line that have ended collapses, other than what the training had."""
     found = ["another --seed"]
+    own = "--pretrain-" if trained_with.get("stage") == "pretrain" else "--"  # of MCD's first stage
     if batch := trained_with.get("batch_size"):
         # Half the batch at half the rate: as many images, twice as many steps.
-        found.append(f"--batch-size {max(2, batch // 2)} --learning_rate {trained_with['learning_rate'] / 2:.2g}")
-    found.append(f"more --epochs{f' than {epochs}' if (epochs := trained_with.get('epochs')) else ''}")
+        found.append(f"{own}batch-size {max(2, batch // 2)} {own}learning_rate {trained_with['learning_rate'] / 2:.2g}")
+    found.append(f"more {own}epochs{f' than {epochs}' if (epochs := trained_with.get('epochs')) else ''}")
     if trained_with.get("loss") == "cider":
         found += ["--prototype-init simplex"] if trained_with.get("prototype_init") == "class-means" else []
         found.append("--loss supcon")

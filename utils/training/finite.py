@@ -27,13 +27,18 @@ def bad_weight(modules: Mapping[str, nn.Module], place: str) -> str | None:
     return None if all(finite) else f"{list(values)[finite.index(False)]} is not finite after {place}"
 
 
-def advice(fault: str, means: Mapping[str, float], last: Path, amp: str) -> str:
-    """The message about a fault: the last means, the state that is kept, what to try."""
+def advice(fault: str, means: Mapping[str, float], last: Path, amp: str, *, pretraining: bool) -> str:
+    """The message about a fault: the last means, the state that is kept, what to try.
+
+    Args:
+        pretraining: of MCD, whose rate has an option of its own and no warm-up.
+    """
     kept = f"{last}, the last good state" if last.exists() else "nothing was saved yet"
     first = "the same command with --amp off, from the last good state; or " if amp != "off" else ""
+    rate = "--pretrain-learning_rate" if pretraining else "--learning_rate or a longer --warmup-epochs"
     return (
         f"{fault}\n  before     : {listed(means) or 'nothing logged yet'}\n  kept       : {kept}\n"
-        f"  go on with : {first}a smaller --learning_rate or a longer --warmup-epochs, from the start"
+        f"  go on with : {first}a smaller {rate}, from the start"
     )
 
 

@@ -200,7 +200,8 @@ class Training:
             self._give_up(fault)
 
     def _give_up(self, fault: str) -> NoReturn:
-        raise UserError(advice(fault, self._means, self.folder.last, self.settings.amp))
+        first = self.run.method == "mcd-pretrain"
+        raise UserError(advice(fault, self._means, self.folder.last, self.settings.amp, pretraining=first))
 
     def _place(self, step: int) -> str:
         epoch, batch = divmod(step, len(self.batches))

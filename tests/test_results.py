@@ -266,6 +266,8 @@ def test_no_mean_over_an_incomplete_or_partial_table():
     one_run_lacks_a_set = [*run(80, seed=1), *run(90, seed=2)[:-1]]
     [group] = aggregate(one_run_lacks_a_set)
     assert not group.means and group.cells["dtd"]["auroc"] == spread([84])
+    [line] = by_method([group]).body
+    assert line[1] == "2" and line[2].endswith("85.00 ± 7.07") and line[6].endswith("84.00 (1 of 2 runs)")
 
 
 @pytest.mark.parametrize(

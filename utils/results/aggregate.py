@@ -28,11 +28,15 @@ Cell = dict[str, Any]  # column -> Spread, or what else has `mean`, `std` and a 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of some runs; `std` is None for one run, and where a source gives none."""
+    """Mean and standard deviation of some runs; `std` is None for one run, and where a source gives none.
+
+    runs: how many; None in numbers of others.
+    """
 
     mean: Decimal
     std: Decimal | None = None
     decimals: int = 2
+    runs: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.mean:.{self.decimals}f}"
@@ -151,4 +155,5 @@ def _spreads(rows: Sequence[Row], columns: Sequence[str]) -> Cell:
 
 def spread(values: Sequence[Decimal]) -> Spread:
     """Mean and sample standard deviation (divided by n - 1)."""
-    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.mean(values), std, runs=len(values))

@@ -184,11 +184,17 @@ def same_setup(facts: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
 
 
 def _numbers(group: Group, column: str, metrics: Sequence[str], ours: Group | None = None) -> str:
-    """A cell; a published number is marked where not the whole line has its mark, and may have ours minus it."""
+    """A cell, which says where it is of fewer runs than the line.
+
+    A published number is marked where not the whole line has its mark, and may have ours minus it.
+    """
     cell = group.cell(column)
     if not cell:
         return ""
     text = " / ".join(str(cell.get(metric, "-")) for metric in metrics)
+    runs = next(iter(cell.values())).runs or group.runs
+    if runs < group.runs:  # the column of runs says more
+        text += f" ({runs} of {group.runs} runs)"
     mark = group.marks.get(column)
     if mark in MARKS and len(set(group.marks.values())) > 1:
         text += f" {MARKS[mark][0]}"

@@ -17,7 +17,8 @@ set_up() {
     marker="$root/.venv/installed-$(basename "$(dirname "$1")")"
     if [ ! -f "$marker" ] || [ "$(cat "$marker")" != "$wanted" ]; then
         echo "Setting up $root/.venv (once; a minute or two, 5 GB with the CUDA build of torch) ..."
-        [ -x "$root/.venv/bin/python" ] || python3 -m venv "$root/.venv" || return 1
+        # pip is the last that venv puts there: without it, making .venv was interrupted.
+        [ -x "$root/.venv/bin/pip" ] || python3 -m venv "$root/.venv" || return 1
         for file in "$@"; do
             "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" || return 1
         done

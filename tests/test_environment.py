@@ -9,7 +9,7 @@ from tests.commands import REPOSITORY, run
 # A Python that notes how it was called, and makes a virtual environment that does the same.
 PRETENDED = """#!/bin/sh
 echo "$@" >> {calls}
-if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
+if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip"; fi
 """
 
 
@@ -55,3 +55,11 @@ def test_one_is_made_once_and_again_filled_when_the_requirements_change(reposito
     (repository / "requirements.txt").write_text("two\n")
     _, more = set_up(repository)
     assert more[:-1] == calls and more[-1] == calls[1]
+
+
+def test_one_whose_making_was_interrupted_is_made_again(repository):
+    _, calls = set_up(repository)
+    (repository / ".venv" / "bin" / "pip").unlink()
+    next((repository / ".venv").glob("installed-*")).unlink()
+    _, more = set_up(repository)
+    assert more == 2 * calls

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from training_runs import new_process
 
+from tests.commands import REPOSITORY
 from utils.cli.run import command_to_go_on
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches
@@ -69,6 +71,58 @@ def test_how_a_script_ends(capsys):
             run_script(main)
         assert ended.value.code == status
     assert capsys.readouterr().err.endswith(": error: no\n")
+
+
+def printing_into(stream, *, unbuffered):
+    """What becomes of a script that prints a line and then fails, where its output goes to `stream`."""
+    script = """
+from utils.cli.start import start
+from utils.errors import UserError, run_script
+
+start(lambda _: None)
+
+def main():
+    print("a line", flush=True)
+    raise UserError("no")
+
+run_script(main)
+"""
+    return subprocess.run(
+        [sys.executable, *(["-u"] if unbuffered else []), "-c", script],
+        cwd=REPOSITORY, stdout=stream, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_reader_that_has_gone_ends_a_script_as_shells_expect(unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = printing_into(writing, unbuffered=unbuffered)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_output_to_a_full_disk_is_one_line(unbuffered):
+    with open("/dev/full", "w") as full:
+        done = printing_into(full, unbuffered=unbuffered)
+    assert done.returncode == 1
+    assert done.stderr == "-c: error: nothing more can be written: No space left on device\n"
+
+
+def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback():
+    script = "from utils.cli.start import start; start(lambda _: None); import os; os.kill(os.getpid(), 2)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so():
+    script = (
+        "import os, signal; signal.signal(2, signal.SIG_IGN); from utils.cli.start import start; start(lambda _: None);"
+        "from utils.errors import run_script; run_script(lambda: os.kill(os.getpid(), 2))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY).returncode == 0
 
 
 def train_while_the_group_is_signalled(number, folder):

@@ -1,8 +1,12 @@
 """What users are told: the one exception for their mistakes, notes, warnings, and foreign words fit for a message."""
 
+import errno
+import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST = 300
@@ -30,14 +34,44 @@ def run_script(main: Callable[[], int | None]) -> None:
     A UserError becomes one clear message and its status; Ctrl-C ends with status 130. Warnings are one line, too.
     """
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        status = main()
-    except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        status = error.status
-    except KeyboardInterrupt:
-        status = 130
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `start` has left it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with printing():
+        try:
+            status = main()
+        except UserError as error:
+            _tell(error)
+            status = error.status
+        except KeyboardInterrupt:
+            status = 130
     sys.exit(status or 0)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """What is printed inside is out at the end. Where that can not be, the script ends without a traceback.
+
+    A reader that has seen enough (`| head`) ends it as a shell expects, silently with status 141; a full disk is named.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
+            raise
+        if sys.stdout is not None:  # what is left in its buffer would fail again as Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            sys.exit(128 + signal.SIGPIPE)
+        _tell(f"nothing more can be written: {error.strerror}")
+        sys.exit(1)
+
+
+def _tell(error: object) -> None:
+    print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
 
 
 def note(text: str) -> None:

@@ -3,12 +3,14 @@
 import importlib.util
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from utils.errors import printing
 from utils.files import REPOSITORY
 
 # What every script needs of requirements.txt, as it is imported.
@@ -24,7 +26,8 @@ def start(parse_arguments: Callable[[str | None], object] | None = None, descrip
     """What a script does before its other imports: wrong usage and --help are answered at once, without PyTorch.
 
     It ends, too, where a package is missing. Warnings of libraries are one line from here on. How threads wait is set
-    here, since OpenMP reads it as it is loaded; what the user has set stays.
+    here, since OpenMP reads it as it is loaded; what the user has set stays. Until `run_script`, Ctrl-C ends the
+    process at once, for the imports take seconds and hold nothing to be saved.
 
     Args:
         parse_arguments: takes the description for --help; reads the command line of this process. None for a script
@@ -34,7 +37,9 @@ def start(parse_arguments: Callable[[str | None], object] | None = None, descrip
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     if parse_arguments is not None:
-        with suppress(ModuleNotFoundError):  # which is told below
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as behind nohup
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with suppress(ModuleNotFoundError), printing():  # the error is told below
             parse_arguments(description)
     missing = [module for module in MODULES if importlib.util.find_spec(module) is None]
     if missing:

@@ -19,9 +19,9 @@ if __name__ == "__main__":
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from utils.cli.options import OptionParser, positive_int
+from utils.cli.options import OptionParser, positive_int, seed_number
 from utils.errors import UserError, run_script
-from utils.files import typed
+from utils.files import require_writable, typed
 
 SIDE = 64
 # Shapes are drawn larger and then shrunk, which smooths their edges.
@@ -83,10 +83,11 @@ def main() -> None:
     parser = OptionParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a new folder")
     parser.add_argument("--per-class", type=positive_int, default=120, metavar="N", help="images (default: 120)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="(default: 0)")
     args = parser.parse_args()
     if args.folder.exists():
         raise UserError(f"{args.folder} is there already\n  do         : name a new folder")
+    require_writable(args.folder)
     rng = np.random.default_rng(args.seed)
     classes, unknown = outlines()
     for part, shapes in (("classes", classes), ("unknown", unknown)):  # those in no class are drawn as lines
@@ -95,11 +96,11 @@ def main() -> None:
             folder.mkdir(parents=True)
             for number in range(args.per_class):
                 draw(outline, part == "classes", rng).save(folder / f"{name}_{number:04d}.png")
+    train = typed("train_cider.py", "--in-dataset", "folder", "--id-loc", args.folder / "classes")
     print(
         f"Written: {args.folder}/classes ({len(classes)} classes of {args.per_class} images) and "
         f"{args.folder}/unknown ({len(unknown)} kinds)\n"
-        f"Train on it:\n  {typed('train_cider.py')} --in-dataset folder --id-loc {args.folder}/classes --image-size 32 "
-        "--width 16 --epochs 40"
+        f"Train on it:\n  {train} --image-size 32 --width 16 --epochs 40"
     )
 
 

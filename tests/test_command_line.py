@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,6 +115,7 @@ def test_a_printed_command_names_the_python_that_runs(executable, on_the_path, f
     monkeypatch.setattr("shutil.which", lambda name: on_the_path if name == "python3" else None)
     monkeypatch.chdir(folder)
     assert typed("eval_cider.py") == said
+    assert typed("eval_cider.py", "--ckpt", Path("my runs/c.pth.tar")) == f"{said} --ckpt 'my runs/c.pth.tar'"
 
 
 TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cider.py --in-dataset digits --name mine"}

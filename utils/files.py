@@ -22,13 +22,14 @@ from utils.errors import UserError, one_line
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def typed(script: str) -> str:
+def typed(script: str, *arguments: str | Path) -> str:
     """How to run a script of this repository from the folder this process is in, with the Python that runs it.
 
     `python eval_cider.py` where that is so; the path of the interpreter where `python` is another one or none.
     """
     python = next((name for name in ("python", "python3") if shutil.which(name) == sys.executable), None)
-    return shlex.join([python or _from_here(Path(sys.executable)), _from_here(REPOSITORY / script)])
+    python = python or _from_here(Path(sys.executable))
+    return shlex.join([python, _from_here(REPOSITORY / script), *map(str, arguments)])
 
 
 def portable(path: str | Path) -> str:

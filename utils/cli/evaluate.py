@@ -11,7 +11,7 @@ from utils.cli.options import (
     ood_set,
     place,
     positive_int,
-    whole_number,
+    seed_number,
 )
 from utils.cli.parser import OptionParser, Role
 from utils.cli.record import command, written
@@ -87,7 +87,7 @@ def _add_score_options(parser: OptionParser) -> None:
     add("--bootstrap", positive_int, about, nargs="?", const=1000, default=0)
     about = "also ID accuracy of a linear classifier on features, cached or of augmented images (default: cached)"
     add("--linear-probe", ("cached", "augmented"), about, nargs="?", const="cached")
-    add("--seed", whole_number, "of generated and cut OOD sets, --bootstrap, --linear-probe and plots", default=0)
+    add("--seed", seed_number, "of generated and cut OOD sets, --bootstrap, --linear-probe and plots", default=0)
 
 
 def _add_output_options(parser: OptionParser) -> None:

@@ -34,6 +34,8 @@ class Number:
 
 
 whole_number = Number(int, "a whole number")
+# NumPy takes no negative seeds, and scikit-learn none above.
+seed_number = Number(int, f"a whole number from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32)
 non_negative_int = Number(int, "a whole number of at least 0", lambda value: value >= 0)
 positive_int = Number(int, "a whole number of at least 1", lambda value: value >= 1)
 finite_float = Number(float, "a finite number", lambda value: abs(value) < float("inf"))

@@ -174,13 +174,13 @@ def load_detector(path: str | Path, *, reference: str | Path | None = None, **se
     """
     checkpoint = load_checkpoint(path)
     place = find_reference(checkpoint.path) if reference is None else Path(reference)
-    get_them = f"{typed('eval_cider.py')} --ckpt {checkpoint.path}"
+    get_them = typed("eval_cider.py", "--ckpt", checkpoint.path)
     if not place.is_file():
         raise UserError(
             f"{checkpoint.path} has no reference statistics to compare images with.\n"
             f"  looked for : {place}\n"
             f"  get them by: {get_them}\n"
-            f"  or         : {typed('detect.py')} --ckpt {checkpoint.path} --fit FOLDER_OF_ID_IMAGES"
+            f"  or         : {typed('detect.py', '--ckpt', checkpoint.path)} --fit FOLDER_OF_ID_IMAGES"
         )
     found = load_reference(place)
     if found.checkpoint_sha256 != checkpoint.sha256:

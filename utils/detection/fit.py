@@ -37,7 +37,7 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     if trained_on is not None and trained_on.mean is None:
         raise UserError(
             f"{checkpoint.path} does not say how its images were normalised\n"
-            f"  do         : {typed('eval_cider.py')} --ckpt {checkpoint.path}, which makes the statistics as well"
+            f"  do         : {typed('eval_cider.py', '--ckpt', checkpoint.path)}, which makes the statistics as well"
         )
     usual = id_set("ImageNet-100" if checkpoint.model.config["stem"] == "imagenet" else "CIFAR-10")
     return InputFormat(usual.size, usual.mean, usual.std)

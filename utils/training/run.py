@@ -169,4 +169,4 @@ class Run:
         """Print the command that evaluates the finished run."""
         if distributed.is_main():
             path = self.folder.checkpoint(self.settings.epochs)
-            print(f"Finished: {path}\nTo evaluate it:\n  {typed('eval_cider.py')} --ckpt {path}")
+            print(f"Finished: {path}\nTo evaluate it:\n  {typed('eval_cider.py', '--ckpt', path)}")

@@ -10,6 +10,7 @@ in DEST/classes.txt, which --classes can read. The exit status is 1 when somethi
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def main() -> None:
     for text in count_notes(chosen):
         note(text)
     usual = args.destination.resolve() == ID_SETS["ImageNet-100"].folder.resolve()
-    print(f"Train on it: sh scripts/train_cider_imgnet100.sh{'' if usual else f' --id_loc {args.destination}'}")
+    place = [] if usual else ["--id_loc", str(args.destination)]
+    print(f"Train on it: {shlex.join(['sh', 'scripts/train_cider_imgnet100.sh', *place])}")
 
 
 if __name__ == "__main__":

@@ -169,6 +169,8 @@ def main() -> None:
     device = choose_device(args)
     with processes(device, deterministic=args.deterministic) as device:
         data = load_data(args)
+        if args.stage != "pretrain":  # what is missing is said before hours of pre-training
+            mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
         if args.stage != "finetune":
             settle_batches(first, "mcd-pretrain", data)
             run = open_run(first, data, "mcd-pretrain", device)
@@ -183,7 +185,6 @@ def main() -> None:
         settle_batches(args, "mcd", data)
         start = args.start or RunFolder(run_path(first)).checkpoint(first.epochs)
         model = start_model(args, start, data.class_names)
-        mix = load_mix(data, args.ood, args.ood_loc, mode=args.unlabelled, choice=args.choice, seed=args.split_seed)
         run = open_run(args, data, "mcd", device, facts(mix, model))
         if not run.finished:
             if is_main():

@@ -1,6 +1,7 @@
 """Files are complete or not there, whatever dies; what others wrote is looked at before it is believed."""
 
 import io
+import json
 import os
 import signal
 import stat
@@ -108,3 +109,21 @@ def test_foreign_words_are_one_short_line():
     assert one_line(ValueError()) == "ValueError"
     assert len(one_line("x" * 10_000)) == 300
     assert shown("a\nb ا‍ب") == "a\\x0ab ا‍ب"
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(pipe, "w") as stream:
+        stream.write("words")
+    assert os.read(reading, 9) == b"words"
+    os.close(reading)
+    assert pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_name_that_is_no_utf8_is_read_as_it_was_written(tmp_path):
+    name = os.fsdecode(b"unkn\xf6wn")
+    with atomic_write(tmp_path / "names.json", "w") as stream:
+        json.dump({name: "\u2191"}, stream, ensure_ascii=False)
+    assert read_json(tmp_path / "names.json") == {name: "\u2191"}

@@ -111,6 +111,13 @@ def test_output_to_a_full_disk_is_one_line(unbuffered):
     assert done.stderr == "-c: error: nothing more can be written: No space left on device\n"
 
 
+def test_what_the_locale_of_the_output_lacks_is_an_escape():
+    script = "from utils.errors import run_script; run_script(lambda: print('AUROC \u2191'))"
+    arguments = {"cwd": REPOSITORY, "env": {**os.environ, "PYTHONIOENCODING": "ascii"}, "capture_output": True}
+    done = subprocess.run([sys.executable, "-c", script], text=True, **arguments)
+    assert (done.returncode, done.stdout) == (0, "AUROC \\u2191\n")
+
+
 def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback():
     script = "from utils.cli.start import start; start(lambda _: None); import os; os.kill(os.getpid(), 2)"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)

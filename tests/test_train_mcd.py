@@ -281,6 +281,12 @@ def test_what_is_advised_for_a_pretraining_are_its_own_options(tmp_path: Path) -
     assert advised[1:] == ["--pretrain-batch-size 32 --pretrain-learning_rate 0.05", "more --pretrain-epochs than 3"]
 
 
+def test_a_missing_ood_set_is_said_before_the_pretraining(tmp_path: Path) -> None:
+    status, printed = train_in_process(tmp_path, "--ood", f"none={tmp_path}/none")
+    assert status == 1 and f"{tmp_path}/none" in printed
+    assert not (tmp_path / "digits").exists()
+
+
 def test_other_unlabelled_images_are_another_run(whole) -> None:
     status, printed = train_in_process(whole[0].parent, "--name", "run", "--split-seed", "1")
     assert status == 1 and "--split-seed: 0 in the saved state, 1 now" in printed and "--split-lists" in printed

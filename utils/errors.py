@@ -52,7 +52,10 @@ def printing() -> Iterator[None]:
     """What is printed inside is out at the end. Where that can not be, the script ends without a traceback.
 
     A reader that has seen enough (`| head`) ends it as a shell expects, silently with status 141; a full disk is named.
+    Characters that the locale of standard output lacks are escapes, as they are on standard error.
     """
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             yield

@@ -58,18 +58,25 @@ def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | N
     """Open a temporary file beside `path`; when the block ends well it is flushed to disk and replaces `path`.
 
     If the block raises, or the process dies, `path` is untouched. Text modes write UTF-8. What processes that were
-    killed have left half-written in the folder is removed.
+    killed have left half-written in the folder is removed. A device or a pipe, such as /dev/stdout, is written into.
 
     Args:
         previous: the new name of the file that was at `path`, in the same folder; it is renamed once the new file is
             complete, so that at every moment one of the two names is a complete file.
     """
     path = Path(path)
+    # Bytes in a name that are no UTF-8 become escapes, in JSON and YAML those of the very same name.
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+    # /dev/stdout is a link, and may lead to a file.
+    if path.exists() and not path.is_dir() and (not path.is_file() or path.absolute().parent == Path("/dev")):
+        with open(path, mode, **text) as stream:
+            yield stream
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     temporary, handle = _open_temporary(path)
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        with os.fdopen(handle, mode, **text) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.cli.options import OptionParser, positive_int, seed_number
+from utils.cli.options import OptionParser, positive_int, whole_number
 from utils.cli.record import key_arguments
 from utils.cli.settings import usual_settings
 from utils.cli.start import start
@@ -253,8 +253,8 @@ def parse_arguments() -> tuple[Experiment, argparse.Namespace]:
     experiment = EXPERIMENTS[what[0]]
     parser = OptionParser(description=__doc__, prog=f"experiments.py {what[0]}")
     experiment.options(parser)
-    parser.add_argument("seeds", type=seed_number, nargs="*", help="default: the ID set's usual one and the next two")
-    parser.add_argument("--seeds", dest="named", type=seed_number, nargs="+", metavar="S", help="the same")
+    parser.add_argument("seeds", type=whole_number, nargs="*", help="default: the ID set's usual one and the next two")
+    parser.add_argument("--seeds", dest="named", type=whole_number, nargs="+", metavar="S", help="the same")
     parser.add_argument(
         "--in-dataset",
         type=full_id_name,

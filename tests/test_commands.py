@@ -145,7 +145,6 @@ def test_missing_data_is_named_with_what_to_do(tmp_path):
         (["--in-dataset", "MNIST"], "--in-dataset: invalid choice: 'MNIST' (choose from 'digits', 'CIFAR-10', "),
         (["--gpu", "0", "--device", "cpu"], "--device: not allowed with argument --gpu"),
         (["--epochs", "3", "--warmup-epochs", "5"], "--warmup-epochs 5: --epochs 3 would end within the warm-up"),
-        (["--seed", "-1"], "--seed: -1 is not a whole number from 0 to 4294967295"),
         (["--w", "minus"], "--w: minus is not a number of at least 0"),
         (["--width", "4"], "--width: 4 is not at least 8, the narrowest network that trains on every CPU"),
         (["--nearest", "3"], "--cache-size and --nearest are about the mixture of --loss palm, not about cider"),
@@ -165,6 +164,13 @@ def test_wrong_usage_is_one_message_with_status_2(arguments, said):
     done = python("train_cider.py", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"train_cider.py: error: {said}") and done.stderr.count("\n") == 1
+
+
+def test_a_seed_that_numpy_or_scikit_learn_would_refuse_is_refused_at_once():
+    for seed in ("-1", str(2**32)):
+        done = python("eval_cider.py", "--name", "x", "--seed", seed)
+        assert done.returncode == 2
+        assert done.stderr == f"eval_cider.py: error: --seed: {seed} is not a whole number from 0 to 4294967295\n"
 
 
 def test_an_example_folder_where_nothing_can_be_written_is_one_line(tmp_path):

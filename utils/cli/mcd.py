@@ -7,7 +7,7 @@ from typing import Any
 
 from models.archs import ARCHS
 from utils.cli import train
-from utils.cli.options import non_negative_float, ood_set, place, positive_float, positive_int, seed_number
+from utils.cli.options import non_negative_float, ood_set, place, positive_float, positive_int, whole_number
 from utils.cli.parser import OptionParser, Role
 from utils.cli.record import command, run_name
 from utils.cli.settings import usual_settings
@@ -102,7 +102,7 @@ def _add_stage_options(parser: OptionParser) -> None:
     add("--ood_loc", place, "folder that holds the OOD sets", role=Role.PLACE)
     about = "images of each set that choose the epoch and are else unused (default: 1000, or a tenth of a small set)"
     add("--choice", positive_int, about)
-    add("--split-seed", seed_number, "deals out the images, so that runs of all --seed score the same ones", default=0)
+    add("--split-seed", whole_number, "deals out the images, so that runs of all --seed score the same ones", default=0)
     add("--margin", non_negative_float, "m, difference of entropies that leaves the heads alone", default=1.2)
     add = parser.group("stages; options not named --pretrain-... are the fine-tuning's, or both's").add
     about = "both: pre-training, where it is not finished already, then fine-tuning"

@@ -19,7 +19,6 @@ from utils.cli.options import (
     place,
     positive_float,
     positive_int,
-    seed_number,
     whole_number,
 )
 from utils.cli.parser import Group, OptionParser, Role
@@ -128,7 +127,7 @@ def _add_optimisation_options(add: Callable[..., argparse.Action]) -> None:
     add("--warmup-epochs", positive_int, "10 in CIDER's paper; keep it well below --epochs")
     add("--momentum", fraction, "of SGD with Nesterov's: 0.9")
     add("--weight-decay", non_negative_float, also="--wd")
-    add("--seed", seed_number, "of weights, order and augmentation")
+    add("--seed", whole_number, "of weights, order and augmentation")
     add("--trial", whole_number, "a number in the run's name, for repetitions", default=0)
 
 

@@ -118,6 +118,22 @@ def test_what_the_locale_of_the_output_lacks_is_an_escape():
     assert (done.returncode, done.stdout) == (0, "AUROC \\u2191\n")
 
 
+def test_a_script_runs_where_standard_output_is_not_python_s_own(monkeypatch):
+    class Cell:  # what a notebook has in its place
+        said = ""
+
+        def write(self, text):
+            self.said += text
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Cell())
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: print("words"))
+    assert (ended.value.code, sys.stdout.said) == (0, "words\n")
+
+
 def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback():
     script = "from utils.cli.start import start; start(lambda _: None); import os; os.kill(os.getpid(), 2)"
     done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)

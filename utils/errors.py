@@ -1,6 +1,7 @@
 """What users are told: the one exception for their mistakes, notes, warnings, and foreign words fit for a message."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -54,7 +55,7 @@ def printing() -> Iterator[None]:
     A reader that has seen enough (`| head`) ends it as a shell expects, silently with status 141; a full disk is named.
     Characters that the locale of standard output lacks are escapes, as they are on standard error.
     """
-    if sys.stdout is not None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not that of a notebook
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:

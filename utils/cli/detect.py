@@ -3,7 +3,7 @@
 import argparse
 
 from utils.cli.config import ConfigParser
-from utils.cli.options import add_device_options, finite_float, fraction, place, positive_int, seed_number
+from utils.cli.options import add_device_options, finite_float, fraction, place, positive_int, whole_number
 from utils.cli.parser import OptionParser
 
 
@@ -31,7 +31,7 @@ def parse_arguments(description: str | None = None) -> argparse.Namespace:
     add = parser.group("reference statistics").add
     add("--fit", place, "make them, once, from a folder of ID images, a fifth of which is for the threshold")
     add("--K", positive_int, "with --fit: neighbour that counts (default: 10; the paper has 100 for 50,000 images)")
-    add("--seed", seed_number, "with --fit: draws the fifth that is held out (default: 0)")
+    add("--seed", whole_number, "with --fit: draws the fifth that is held out (default: 0)")
     add("--reference", place, "where the statistics are (default: beside the checkpoint)")
     device = add_device_options(parser)
     device.add("--batch-size", positive_int, "images per forward pass", default=128, also="-b")

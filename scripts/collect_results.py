@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import OptionParser, place
 from utils.data.id_records import full_id_name
 from utils.errors import UserError, run_script
 from utils.evaluation.benchmark import BENCHMARKS
@@ -59,11 +60,11 @@ def print_tables(found: Sequence[rows.Row], id_names: Sequence[str], show: Calla
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser(description=__doc__)
     parser.add_argument(
-        "places", type=Path, nargs="*", metavar="PLACE", help="run folders or metrics.json files to gather"
+        "places", type=place, nargs="*", metavar="PLACE", help="run folders or metrics.json files to gather"
     )
-    parser.add_argument("--csv", type=Path, default=rows.MEASURED, help="default: results/measured.csv")
+    parser.add_argument("--csv", type=place, default=rows.MEASURED, help="default: results/measured.csv")
     parser.add_argument("--id", type=full_id_name, metavar="NAME", help="tables of this ID set alone")
     parser.add_argument(
         "--experiment",

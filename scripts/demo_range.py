@@ -5,7 +5,6 @@
 The other runs stand in results/demo_range.csv, each with its command, threads and instruction set.
 """
 
-import argparse
 import csv
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from utils.cli.options import OptionParser, place
 from utils.errors import UserError, run_script
 from utils.files import REPOSITORY, read_json
 
@@ -61,8 +61,8 @@ def verdict(rows: Rows, metrics: Mapping[str, Mapping[str, float]]) -> str:
 
 def main() -> None:
     """Print the verdict on the last evaluation of a demo."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder of the demo")
+    parser = OptionParser(description=__doc__)
+    parser.add_argument("run", type=place, help="run folder of the demo")
     run = parser.parse_args().run
     found = sorted(run.glob("eval_*/metrics.json"), key=lambda path: path.stat().st_mtime)
     if not found:

@@ -91,6 +91,12 @@ def test_a_warm_up_that_does_not_fit_is_refused_with_one_that_does(options, said
     assert end.value.code == 2 and capsys.readouterr().err.endswith(said)
 
 
+def test_a_name_that_leads_to_another_folder_is_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        parsed(monkeypatch, train_cider, "--name", "../../elsewhere")
+    assert end.value.code == 2 and "--name ../../elsewhere is no name of a folder" in capsys.readouterr().err
+
+
 def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none_of_the_machine(monkeypatch):
     given = parsed(monkeypatch, train_cider, *"--save-every 3 --amp bf16 --id_loc mine --checkpoints /a".split())
     saved = recorded(given)

@@ -35,6 +35,11 @@ def test_the_choice_is_the_best_against_noise_and_the_usual_one_where_equal():
         assert choose_k(bank, test, far, usual)[0] == usual
 
 
+def test_a_bank_smaller_than_every_candidate_is_compared_with_as_a_whole():
+    bank, test = rows(0, 20, 0.3), rows(1, 5, 0.3)
+    assert choose_k(bank, test, rows(2, 30, 0.9), None, (50, 100))[0] == 20
+
+
 def test_a_k_beyond_the_bank_is_refused():
     with pytest.raises(ValueError, match="from 1 to 20"):
         sweep_k(rows(0, 20, 0.3), rows(1, 5, 0.3), {}, (21,))

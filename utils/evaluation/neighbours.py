@@ -16,14 +16,14 @@ def choose_k(
 ) -> tuple[int, dict[int, float]]:
     """The K whose score tells ID images best by AUROC from OOD images that are no test set: noise, or for validation.
 
-    Of equal ones it is the `usual` one, a candidate, too, and else the smallest.
+    Of equal ones it is the `usual` one, a candidate, too, and else the smallest. Of a small bank all rows count.
 
     Args:
         bank: (M, D) features of ID train.    id_features: (N, D).    ood_features: (L, D).
     Returns:
         K, and AUROC by candidate.
     """
-    ks = sorted({k for k in (*candidates, usual) if k is not None and k <= len(bank)})
+    ks = sorted({k for k in (*candidates, usual) if k is not None and k <= len(bank)}) or [len(bank)]
     found = sweep_k(bank, id_features, {"": ood_features}, ks)
     aurocs = {k: found[k][""]["auroc"] for k in ks}
     return max(aurocs, key=lambda k: (aurocs[k], k == usual)), aurocs

@@ -114,20 +114,8 @@ class Training:
         self._rate.restart()  # what ends an epoch, such as a quick look, says nothing about the next one's speed
 
     def _learning_rate(self, epoch: int, batch: int) -> float:
-        settings = self.settings
-        return learning_rate(
-            epoch,
-            batch,
-            len(self.batches),
-            base_lr=settings.learning_rate,
-            epochs=settings.epochs,
-            cosine=settings.cosine,
-            decay_epochs=settings.lr_decay_epochs,
-            decay_rate=settings.lr_decay_rate,
-            warmup=settings.warmup,
-            warmup_epochs=settings.warmup_epochs,
-            cosine_to=self.recipe.cosine_to,
-        )
+        schedule = self.settings.schedule
+        return learning_rate(epoch, batch, len(self.batches), **schedule, cosine_to=self.recipe.cosine_to)
 
     def _log(self, means_of: Callable[[], dict[str, float]], *, end_of_epoch: bool) -> None:
         self._check(weights=False)
@@ -136,37 +124,29 @@ class Training:
         if not distributed.is_main():
             return
         done, batches, device = self._steps_done(), len(self.batches), self.run.device
+        try:
+            figures = self.run.end_epoch(self.recipe, self.epoch, done) if end_of_epoch else {}
+        except ValueError as error:  # of scores and metrics, which look at what the network makes of images
+            self._give_up(f"the features are not finite after {self._place(done - 1)}: {error}")
         line = {
             "epoch": math.ceil(done / batches),
             "batch": (done - 1) % batches + 1,
             "step": done,
             **self.recipe.monitor.describe(self._means, done / batches),
             "lr": self.optimizer.param_groups[0]["lr"],
-            **(self._figures(done) if end_of_epoch else {}),
+            **figures,
             "images_per_second": images_per_second,
             "eta_seconds": images_per_second and self._rate.seconds_per_batch * (self.settings.epochs * batches - done),
             "memory_gb": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
         }
         self.folder.record(line, epochs=self.settings.epochs, batches=batches, end_of_epoch=end_of_epoch)
 
-    def _figures(self, done: int) -> dict[str, float | None]:
-        """Those of the end of an epoch, which look at what the network makes of images."""
-        try:
-            return self.run.end_epoch(self.recipe, self.epoch, done)
-        except ValueError as error:  # of scores and metrics
-            self._give_up(f"the features are not finite after {self._place(done - 1)}: {error}")
-
     def _save_if_due(self) -> None:
         """Save where it is time to; save and leave on a signal."""
         # To agree costs a host read, so not every step.
         signal = self._interrupts.agreed(self.run.device, due=self.batch % self.settings.print_freq == 0)
-        minutes, epochs = self._save_every.minutes, self._save_every.epochs
-        if (
-            signal
-            or self._finished()
-            or (epochs and self.batch == 0 and self.epoch % epochs == 0)
-            or (minutes and time.monotonic() - self._last_save >= 60 * minutes)
-        ):
+        due = self._save_every.due(self.epoch, self.batch, time.monotonic() - self._last_save)
+        if signal or due or self._finished():
             self._save()
         if signal and not self._finished():
             if distributed.is_main():

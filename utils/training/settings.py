@@ -23,6 +23,12 @@ class SaveEvery:
             raise ValueError(f"{text}: more than nothing is needed")
         return policy
 
+    def due(self, epoch: int, batch: int, seconds: float) -> bool:
+        """Whether it is time to save before a batch of an epoch, both counted from 0, `seconds` after the last time."""
+        if self.epochs:
+            return batch == 0 and epoch % self.epochs == 0
+        return seconds >= 60 * self.minutes
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -64,3 +70,16 @@ class RunSettings:
     def of(cls, options: Mapping[str, Any]) -> "RunSettings":
         """Those among the options of a script."""
         return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """What `learning_rate` takes of them."""
+        return {
+            "base_lr": self.learning_rate,
+            "epochs": self.epochs,
+            "cosine": self.cosine,
+            "decay_epochs": self.lr_decay_epochs,
+            "decay_rate": self.lr_decay_rate,
+            "warmup": self.warmup,
+            "warmup_epochs": self.warmup_epochs,
+        }

@@ -141,3 +141,11 @@ def test_a_command_that_fails_is_one_message_with_what_to_do(tmp_path):
     script.write_text("import sys; sys.exit(3)")
     with pytest.raises(UserError, match=r"(?s)status 3 of: python .*failing.py.*same command again"):
         carry_out([step(tmp_path, train=(str(script), "--x"))], dry_run=False)
+
+
+def test_a_run_that_ended_by_a_signal_ends_the_plan_with_its_status(tmp_path):
+    script = tmp_path / "stopped.py"
+    script.write_text("import sys; sys.exit(143)")
+    with pytest.raises(SystemExit) as end:
+        carry_out([step(tmp_path, train=(str(script), "--x"))], dry_run=False)
+    assert end.value.code == 143

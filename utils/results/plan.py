@@ -163,6 +163,8 @@ def _run(command: Sequence[str]) -> None:
     finally:
         process.wait()
         signal.signal(signal.SIGTERM, before)
+    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        sys.exit(status)  # as it was asked to; the run has said how it goes on
     if status:
         raise UserError(
             f"status {status} of: {shlex.join(['python', *command])}\n"

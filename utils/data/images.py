@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -22,7 +23,7 @@ from utils.files import file_sha256
 TEST_TRANSFORM = "resize-centercrop-bilinear"
 
 
-class ImageSet:
+class ImageSet(ABC):
     """Images in a fixed order, each (3, S, S) uint8 after the test transform Resize(S) + CenterCrop(S).
 
     Attributes:
@@ -54,20 +55,20 @@ class ImageSet:
         self.notes = tuple(notes)
         self.official_complete = official_complete
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def batches(self, batch_size: int, device: torch.device | str, workers: int = 0) -> Iterator[torch.Tensor]:
         """Yield (B, 3, S, S) uint8 on `device`, in order; the last batch may be smaller."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _content(self, indices: torch.Tensor) -> dict:
         """The attributes that hold the images, for those at `indices`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bytes(self) -> Iterator[bytes | memoryview]:
         """What tells the images from others."""
-        raise NotImplementedError
 
     @cached_property
     def fingerprint(self) -> str:

@@ -16,7 +16,7 @@ def choose_k(
 ) -> tuple[int, dict[int, float]]:
     """The K whose score tells ID images best by AUROC from OOD images that are no test set: noise, or for validation.
 
-    Of equal ones it is the `usual` one, a candidate, too, and else the smallest. Of a small bank all rows count.
+    Of equal ones it is the `usual` one, a candidate, too, and else the smallest. It is M where all are larger.
 
     Args:
         bank: (M, D) features of ID train.    id_features: (N, D).    ood_features: (L, D).

@@ -253,7 +253,8 @@ def parse_arguments() -> tuple[Experiment, argparse.Namespace]:
     experiment = EXPERIMENTS[what[0]]
     parser = OptionParser(description=__doc__, prog=f"experiments.py {what[0]}")
     experiment.options(parser)
-    parser.add_argument("seeds", type=whole_number, nargs="*", help="default: the ID set's usual one and the next two")
+    about = "default: the ID set's usual one and the next two"
+    parser.add_argument("seeds", type=whole_number, nargs="*", default=[], help=about)
     parser.add_argument("--seeds", dest="named", type=whole_number, nargs="+", metavar="S", help="the same")
     parser.add_argument(
         "--in-dataset",

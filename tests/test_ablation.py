@@ -75,6 +75,7 @@ def test_seeds_and_values_have_usual_ones(ablation):
 @pytest.mark.parametrize(
     "arguments, said",
     [
+        ([], "are required: NAME; --help says"),
         (["speed"], "choose from"),
         (["w", "--values", "many"], "--w"),
         (["no-dispersion", "--values", "half"], "with, without"),

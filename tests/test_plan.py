@@ -143,9 +143,10 @@ def test_a_command_that_fails_is_one_message_with_what_to_do(tmp_path):
         carry_out([step(tmp_path, train=(str(script), "--x"))], dry_run=False)
 
 
-def test_a_run_that_ended_by_a_signal_ends_the_plan_with_its_status(tmp_path):
+@pytest.mark.parametrize("ends", ["sys.exit(143)", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_a_run_that_ended_by_a_signal_ends_the_plan_with_its_status(tmp_path, ends):
     script = tmp_path / "stopped.py"
-    script.write_text("import sys; sys.exit(143)")
+    script.write_text(f"import os, signal, sys; {ends}")
     with pytest.raises(SystemExit) as end:
         carry_out([step(tmp_path, train=(str(script), "--x"))], dry_run=False)
     assert end.value.code == 143

@@ -207,6 +207,13 @@ def test_both_stages_go_on_where_they_were_killed(whole, tmp_path: Path) -> None
         assert differences(left_in(tmp_path / "digits" / name, epochs), left_in(whole[0] / name, epochs)) == []
 
 
+def test_a_batch_that_is_too_small_names_the_option_of_its_stage(whole, tmp_path: Path) -> None:
+    trained = str(whole[0] / PRETRAINED / "checkpoint_3.pth.tar")
+    for flag, more in (("--pretrain-batch-size", ()), ("--batch-size", ("--stage", "finetune", "--from", trained))):
+        status, printed = train_in_process(tmp_path, *more, flag, "1")
+        assert status == 1 and f"pass {flag} 2" in printed
+
+
 def test_a_signal_in_the_last_batch_of_the_pretraining_ends_the_command(whole, tmp_path: Path) -> None:
     status, _ = train_in_process(tmp_path, "--name", "run", fault=partial(signal_after_lines, signal.SIGTERM, 6))
     assert status == 128 + signal.SIGTERM

@@ -70,7 +70,10 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """End the script with status 2 and the message, which the usage does not push off the screen."""
-        self.exit(2, f"{self.prog}: error: {message.removeprefix('argument ')}\n")
+        message = message.removeprefix("argument ")
+        if "arguments are required" in message:
+            message += "; --help says what they may be"
+        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 class Group:

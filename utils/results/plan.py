@@ -163,8 +163,9 @@ def _run(command: Sequence[str]) -> None:
     finally:
         process.wait()
         signal.signal(signal.SIGTERM, before)
-    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        sys.exit(status)  # as it was asked to; the run has said how it goes on
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if status in (128 + number, -number):  # negative where there was no training yet whose state could be saved
+            sys.exit(128 + number)  # as it was asked to; a training has said how it goes on
     if status:
         raise UserError(
             f"status {status} of: {shlex.join(['python', *command])}\n"

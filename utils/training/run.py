@@ -125,7 +125,7 @@ class Run:
                 **more,
             )
         except ValueError as error:
-            distributed.refuse(str(error))
+            distributed.refuse(str(error).replace("--", "--pretrain-" if self.method == "mcd-pretrain" else "--"))
 
     def end_epoch(self, recipe: Recipe, epoch: int, step: int) -> dict[str, float | None]:
         """Figures for the line at the end of an epoch: of a quick look, which decides nothing, and the monitor's."""

@@ -21,7 +21,7 @@ from utils.training.meter import LossMeter, Rate
 from utils.training.optimisation import Optimisation, compiler_errors, sgd
 from utils.training.precision import Precision
 from utils.training.recipe import Recipe
-from utils.training.resume import restore, snapshot
+from utils.training.resume import Resumable
 from utils.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Training:
         size = run.batch_size if self.settings.compile else None
         self.optimisation = Optimisation(network, recipe, self.optimizer, self.precision, run.device, compile_size=size)
         self.meter = LossMeter()
-        self._kept = recipe.modules, self.optimizer, self.precision.scaler, self.meter, run.device
+        self._resumable = Resumable(recipe.modules, self.optimizer, self.precision.scaler, self.meter, run.device)
         self.epoch = self.batch = 0  # the next batch to be done
         self._save_every = self.settings.save_every
         self._means: dict[str, float] = {}
@@ -56,7 +56,8 @@ class Training:
     def fit(self, state: Mapping[str, Any] | None = None) -> None:
         """Train to the last epoch, from a saved state or from the start; UserErrors as in `Run.train`."""
         if state is not None:
-            self.epoch, self.batch = restore(state, *self._kept)
+            self._resumable.restore(state)
+            self.epoch, self.batch = state["epoch"], state["batch"]
         if distributed.is_main():
             self.folder.start(self.run.record, state and state["logs"], self._steps_done())
             if self.settings.compile:
@@ -161,7 +162,7 @@ class Training:
             checkpoint.save(self.state(), self.folder.last, previous=self.folder.previous)
 
     def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs to go on as if it had not been interrupted; `restore` puts it back."""
+        """Everything a resumed run needs to go on as if it had not been interrupted."""
         return {
             "method": self.run.method,
             "epoch": self.epoch,
@@ -169,7 +170,7 @@ class Training:
             "finished": self._finished(),
             "args": dict(self.run.record),
             "logs": self.folder.logs(),
-            **snapshot(*self._kept),
+            **self._resumable.snapshot(),
         }
 
     def _check(self, *, weights: bool) -> None:

@@ -1,6 +1,7 @@
 """Which saved state a run goes on from, whether that state is of the same run, and how it is put back."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from torch import nn
 from utils import checkpoint
 from utils.errors import UserError, one_line, warn
 from utils.training.meter import LossMeter
-from utils.training.random_state import random_state, set_random_state
 from utils.training.run_folder import RunFolder
 
 STATE_ENTRIES = frozenset("method epoch batch finished args modules optimizer scaler random meter logs".split())
@@ -89,48 +89,43 @@ def _auto_state(folder: RunFolder) -> dict[str, Any] | None:
     return None
 
 
-def snapshot(
-    modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    meter: LossMeter,
-    device: torch.device,
-) -> dict[str, Any]:
-    """What `restore` puts back."""
-    return {
-        "modules": {name: module.state_dict() for name, module in modules.items()},
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "random": random_state(device),
-        "meter": meter.state_dict(),
-    }
+@dataclass(frozen=True)
+class Resumable:
+    """What a resumed run has to find again as it was, the generators of random numbers of CPU and GPU among it."""
 
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    meter: LossMeter
+    device: torch.device
 
-def restore(
-    state: Mapping[str, Any],
-    modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    meter: LossMeter,
-    device: torch.device,
-) -> tuple[int, int]:
-    """Put a saved state back, the states of all generators of random numbers among it.
+    def snapshot(self) -> dict[str, Any]:
+        """What `restore` puts back."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state(self.device) if on_gpu else None,
+            },
+            "meter": self.meter.state_dict(),
+        }
 
-    Returns:
-        epoch and batch that come next.
-    Raises:
-        UserError: the state is of another network.
-    """
-    try:
-        for name, module in modules.items():
-            module.load_state_dict(state["modules"][name])
-        optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"], device)
-        meter.load_state_dict(state["meter"])
-        return state["epoch"], state["batch"]
-    except (KeyError, ValueError, RuntimeError) as error:  # of load_state_dict
-        raise UserError(
-            f"the saved state does not fit this run: {one_line(error)}\n  begin anew : --resume none"
-        ) from error
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a saved state back. UserError: it is of another network."""
+        try:
+            for name, module in self.modules.items():
+                module.load_state_dict(state["modules"][name])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"]["torch"])
+            if self.device.type == "cuda" and state["random"]["cuda"] is not None:
+                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+            self.meter.load_state_dict(state["meter"])
+        except (KeyError, ValueError, RuntimeError) as error:  # of load_state_dict
+            raise UserError(
+                f"the saved state does not fit this run: {one_line(error)}\n  begin anew : --resume none"
+            ) from error

@@ -19,7 +19,6 @@ from utils.files import typed
 from utils.methods import find_method
 from utils.training import distributed
 from utils.training.loop import Training
-from utils.training.random_state import seed_all
 from utils.training.recipe import ForwardPass, Recipe
 from utils.training.resume import saved_state
 from utils.training.run_folder import RunFolder
@@ -60,7 +59,7 @@ class Run:
         self.data, self.record, self.again = data, record, again
         self.state, self.finished = distributed.from_main(lambda: self._open(key))
         self._id_accuracy: float | None = None
-        seed_all(settings.seed)
+        torch.manual_seed(settings.seed)
 
     def _open(self, key: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
         """The state, and whether it is the last one; a finished run needs no folder that can be written."""

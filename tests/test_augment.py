@@ -92,7 +92,7 @@ def test_apply_equals_its_parts_in_every_grouping(monkeypatch):
     params = augmentation.draw(50, generator())
     monkeypatch.setattr(augment, "PIXELS_PER_PIECE", 7 * 32 * 32)
     views = augmentation.apply(images, params)
-    alike = augmentation._views(images.repeat(2, 1, 1, 1), augmentation._columns(params.flatten(0, 1)), False, None)
+    alike = augmentation._views(images.repeat(2, 1, 1, 1), params.flatten(0, 1), False, None)
     assert views.shape == (100, 3, 32, 32) and views.dtype == torch.float32
     torch.testing.assert_close(views, alike, atol=1e-4, rtol=0)
     channels_last = augmentation.apply(images, params, channels_last=True)
@@ -215,7 +215,7 @@ def test_jitter_has_torchvision_distribution():
 def test_views_are_flipped_and_grey_as_often_as_they_should():
     augmentation = two_views(mean=(0.0,) * 3, std=(1.0,) * 3)
     params = augmentation.draw(3000, generator()).flatten(0, 1)
-    assert augmentation._columns(params).shape[1] == 1 + CROP_COLUMNS + COLOR_COLUMNS + FINISH_COLUMNS
+    assert params.shape[1] == 1 + CROP_COLUMNS + COLOR_COLUMNS + FINISH_COLUMNS
     assert abs(params[:, 5].mean().item() - 0.5) < 0.03
     assert two_views(hflip=False).draw(50, generator())[..., 5].sum() == 0
     views = augmentation.apply(some_images(1, seed=3).expand(3000, 3, 32, 32), params.view(2, 3000, -1))

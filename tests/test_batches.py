@@ -108,7 +108,7 @@ def test_the_augmentation_is_drawn_once_an_epoch_and_ahead(memory, monkeypatch):
     """A draw for every batch would cost more host time than the rest of a step on a GPU."""
     augmentation, counts = views(), []
     draw = augmentation.draw
-    monkeypatch.setattr(augmentation, "draw", lambda n, generator: counts.append(n) or draw(n, generator))
+    monkeypatch.setattr(augmentation, "draw", lambda n, *more: counts.append(n) or draw(n, *more))
     source = train_batches(memory, augmentation)
     for _ in source.epoch(0):
         pass

@@ -72,12 +72,11 @@ def without_waits() -> Iterator[None]:
 
 def views_of(mode: FakeTensorMode, augmentation: Plain) -> Tensor:
     """What `augmentation` makes of a batch on the GPU of the numbers that it draws on the CPU."""
-    drawn = augmentation.draw(IMAGES, torch.Generator().manual_seed(0))
     with mode:
         images = torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8, device=GPU)
         with without_waits():
-            numbers = mode.from_tensor(drawn).to(GPU, non_blocking=True)
-            views = augmentation.apply(images, numbers, channels_last=True)
+            params = augmentation.draw(IMAGES, torch.Generator().manual_seed(0), GPU)
+            views = augmentation.apply(images, params, channels_last=True)
     assert views.device.type == "cuda" and views.shape == (augmentation.views * IMAGES, 3, 32, 32)
     return views
 

@@ -2,11 +2,12 @@
 
 Each kind has `views`, the number of views it makes of an image, and two steps that are kept apart:
 
-    params = augmentation.draw(n, generator)      # CPU, (views, n, P): every random number of n images, an epoch's say
-    batch = augmentation.apply(images, params)    # device of both, (views * n, 3, S, S), view 1 of all images first
+    params = augmentation.draw(n, generator, device)    # (views, n, P): what is random about n images, say an epoch's
+    batch = augmentation.apply(images, params)          # (views * n, 3, S, S), view 1 of all images first
 
 A process that holds the images [a, b) of an epoch draws for the whole of it and applies `params[:, a:b]`; so the views
-do not depend on the number of processes, on the device, or on the batch at which an epoch is entered.
+do not depend on the number of processes, on the device, or on the batch at which an epoch is entered. The numbers are
+drawn on the CPU and laid out for `apply` on the device, where an epoch's take no more kernels than a batch's.
 """
 
 import numpy as np
@@ -50,9 +51,12 @@ class Plain:
         self.mean = mean
         self.std = std
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Numbers for `apply`, (views, n, P) float32 on the CPU; P = 0 where nothing is random."""
-        return torch.empty(1, n, 0)
+    def draw(self, n: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+        """Numbers for `apply`: (views, n, P) float32 on `device`, drawn from a generator of the CPU."""
+        numbers = self._random(self.views * n, generator)
+        if torch.device(device).type == "cuda":
+            numbers = numbers.pin_memory()  # or the copy would make the host wait
+        return self._layout(numbers.to(device, non_blocking=True)).view(self.views, n, -1)
 
     def from_file(self, image: Image.Image, size: int, generator: torch.Generator) -> Tensor:
         """What a loader makes of a decoded image: (3, size, size) uint8, or all its crops as (views, 3, size, size)."""
@@ -71,7 +75,7 @@ class Plain:
         cropped = images.ndim == 5
         if cropped:
             images = images.transpose(0, 1).flatten(0, 1)
-        columns = self._columns(params.flatten(0, 1))
+        columns = params.flatten(0, 1)
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if images.device.type != "cpu":
             images = images.repeat(len(columns) // len(images), 1, 1, 1)
@@ -84,9 +88,13 @@ class Plain:
                 out.index_copy_(0, rows, self._views(chosen, columns.index_select(0, rows), cropped, kind))
         return out
 
-    def _columns(self, params: Tensor) -> Tensor:
-        """The numbers of each view (n, P) as `_views` takes them."""
-        never = torch.zeros(len(params), dtype=torch.bool, device=params.device)
+    def _random(self, rows: int, generator: torch.Generator) -> Tensor:
+        """The random numbers of each view, (rows, R) float32 on the CPU; R = 0 where nothing is random."""
+        return torch.empty(rows, 0)
+
+    def _layout(self, numbers: Tensor) -> Tensor:
+        """The columns that `_views` takes, of these numbers."""
+        never = torch.zeros(len(numbers), dtype=torch.bool, device=numbers.device)
         return finish_columns(never, self.mean, self.std)
 
     def _kinds(self, columns: Tensor) -> list[tuple[int | None, Tensor]]:
@@ -108,13 +116,13 @@ class PaddedCrop(Plain):
         self.padding = padding
         self.hflip = hflip
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        corner = torch.randint(-self.padding, self.padding + 1, (n, 2), generator=generator).float()
-        sides = torch.full((n, 2), float(self.size))
-        return torch.cat([corner, sides, _draw_flips(n, self.hflip, generator)], dim=1).unsqueeze(0)
+    def _random(self, rows: int, generator: torch.Generator) -> Tensor:
+        corner = torch.randint(-self.padding, self.padding + 1, (rows, 2), generator=generator).float()
+        sides = torch.full((rows, 2), float(self.size))
+        return torch.cat([corner, sides, _draw_flips(rows, self.hflip, generator)], dim=1)
 
-    def _columns(self, params: Tensor) -> Tensor:
-        return torch.cat([params, super()._columns(params)], dim=1)
+    def _layout(self, numbers: Tensor) -> Tensor:
+        return torch.cat([numbers, super()._layout(numbers)], dim=1)
 
     def _views(self, images: Tensor, columns: Tensor, cropped: bool, kind: int | None) -> Tensor:
         crops, last = columns.split([CROP_COLUMNS, FINISH_COLUMNS], dim=1)
@@ -152,8 +160,7 @@ class TwoViews(Plain):
         self.crop_scale = crop_scale
         self.hflip = hflip
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        rows = self.views * n
+    def _random(self, rows: int, generator: torch.Generator) -> Tensor:
         boxes = draw_boxes(rows, self.size, self.size, self.crop_scale, generator)
         flips = _draw_flips(rows, self.hflip, generator)
         factors, order, chosen = draw_jitter(
@@ -161,7 +168,7 @@ class TwoViews(Plain):
         )
         grey = torch.rand(rows, 1, generator=generator) < self.grey_probability
         hue_place = torch.where(chosen, (order == HUE).to(torch.uint8).argmax(dim=1), NO_JITTER)
-        return torch.cat([hue_place[:, None], boxes, flips, factors, order, grey], dim=1).view(self.views, n, -1)
+        return torch.cat([hue_place[:, None], boxes, flips, factors, order, grey], dim=1)
 
     def from_file(self, image: Image.Image, size: int, generator: torch.Generator) -> Tensor:
         boxes = draw_boxes(self.views, image.height, image.width, self.crop_scale, generator).int().tolist()
@@ -174,8 +181,8 @@ class TwoViews(Plain):
             views.append(np.asarray(view))
         return torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy())
 
-    def _columns(self, params: Tensor) -> Tensor:
-        first, factors, order, grey = params.split([1 + CROP_COLUMNS, 4, 4, 1], dim=1)
+    def _layout(self, numbers: Tensor) -> Tensor:
+        first, factors, order, grey = numbers.split([1 + CROP_COLUMNS, 4, 4, 1], dim=1)
         last = finish_columns(grey[:, 0] > 0, self.mean, self.std)
         return torch.cat([first, jitter_columns(factors, order), last], dim=1)
 

@@ -146,13 +146,11 @@ class TrainBatches:
                 self._parameters(epoch + 1)  # now, while a GPU has work: at the end of an epoch it has none
 
     def _parameters(self, epoch: int) -> Tensor:
-        """Every random number of the augmentation of an epoch, by position in it, on the device: (views, count, P)."""
+        """What is random about the augmentation of an epoch, by position in it, on the device: (views, count, P)."""
         self._drawn = {number: params for number, params in self._drawn.items() if number in (epoch - 1, epoch)}
         if epoch not in self._drawn:
-            params = self.augmentation.draw(self.count, augmentation_generator(self.seed, epoch))
-            if self.device.type == "cuda":
-                params = params.pin_memory()  # or the copy would make the host wait
-            self._drawn[epoch] = params.to(self.device, non_blocking=True)
+            generator = augmentation_generator(self.seed, epoch)
+            self._drawn[epoch] = self.augmentation.draw(self.count, generator, self.device)
         return self._drawn[epoch]
 
     def _share(self, index: int) -> tuple[int, int, int, int]:

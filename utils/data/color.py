@@ -71,7 +71,7 @@ def finish_columns(grey: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 
 
 def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(n,) float32, filled on the device: a copy from the host would make it wait for a GPU at every step."""
+    """(n,) float32, filled on the device: a copy from the host would make it wait for a GPU."""
     return torch.cat([torch.full((1,), value, device=device) for value in values])
 
 
@@ -97,8 +97,21 @@ def jitter(pixels: Tensor, columns: Tensor, hue_place: int | None = None) -> Ten
 
 
 def _matrix_step(pixels: Tensor, step: Tensor) -> Tensor:
-    offset = torch.bmm(step[:, 3:], pixels.mean(dim=2, keepdim=True))  # n x 1 x 1
-    return torch.baddbmm(offset, step[:, :3], pixels).clamp_(0, LEVELS)
+    offset = _product(step[:, 3:], pixels.mean(dim=2, keepdim=True))  # n x 1 x 1
+    return _affine(step[:, :3], pixels, offset).clamp_(0, LEVELS)
+
+
+def _affine(matrix: Tensor, pixels: Tensor, offset: Tensor) -> Tensor:
+    """matrix @ pixels + offset, image by image: (n, 3, 3), (n, 3, P), (n, 3 or 1, 1) -> (n, 3, P)."""
+    if torch.compiler.is_compiling():
+        return _product(matrix, pixels) + offset
+    return torch.baddbmm(offset, matrix, pixels)
+
+
+def _product(matrix: Tensor, pixels: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # makes one kernel of sums and of what surrounds them, but not of a library's bmm
+        return (matrix.unsqueeze(3) * pixels.unsqueeze(1)).sum(dim=2)
+    return torch.bmm(matrix, pixels)
 
 
 def rotate_hue(pixels: Tensor, turns: Tensor) -> Tensor:
@@ -126,4 +139,4 @@ def rotate_hue(pixels: Tensor, turns: Tensor) -> Tensor:
 
 def finish(pixels: Tensor, columns: Tensor) -> Tensor:
     """Greyscale and normalisation: (n, 3, P) in 0..255 with (n, FINISH_COLUMNS) from `finish_columns` -> (n, 3, P)."""
-    return torch.baddbmm(columns[:, 9:, None], columns[:, :9].unflatten(1, (3, 3)), pixels)
+    return _affine(columns[:, :9].unflatten(1, (3, 3)), pixels, columns[:, 9:, None])

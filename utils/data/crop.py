@@ -25,11 +25,10 @@ def draw_boxes(n: int, height: int, width: int, scale: tuple[float, float], gene
     ratio = torch.exp(low + (high - low) * uniform[..., 1])
     w, h = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
     fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-    top = (uniform[..., 2] * (height - h + 1)).floor()
-    left = (uniform[..., 3] * (width - w + 1)).floor()
-    tries = torch.stack([top, left, h, w], dim=-1)  # n x TRIES x 4
-    first = fits.to(torch.uint8).argmax(dim=1)
-    boxes = tries[torch.arange(n), first]
+    first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
+    w, h, down, right = (each.gather(1, first) for each in (w, h, uniform[..., 2], uniform[..., 3]))  # n x 1
+    top, left = (down * (height - h + 1)).floor(), (right * (width - w + 1)).floor()
+    boxes = torch.cat([top, left, h, w], dim=1)
     boxes[~fits.any(dim=1)] = torch.tensor(_central_box(height, width), dtype=torch.float64)
     return boxes.float()
 

@@ -20,6 +20,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +33,7 @@ from utils.errors import UserError, note, run_script
 from utils.evaluation import report, tables
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.collapse import collapse, collapse_warning
+from utils.evaluation.drawing import Album
 from utils.evaluation.evaluation import Evaluation
 from utils.evaluation.folder import evaluation_folder
 from utils.evaluation.inputs import find_checkpoint, load_id_data
@@ -60,14 +62,12 @@ def main() -> None:
     evaluation = evaluate_and_keep(args, device, checkpoint, data, ood)
 
     fault = collapse(len(data.class_names), evaluation.id_accuracy["knn"], checkpoint.prototypes)
-    benchmark = BENCHMARKS[args.benchmark]
     found = make_tables(
         checkpoint,
         data,
         ood,
         evaluation,
-        benchmark=benchmark,
-        positive=args.positive,
+        benchmark=BENCHMARKS[args.benchmark],
         scored=scored,
         notes=[*([f"THIS NETWORK HAS COLLAPSED: {fault}"] if fault else []), *evaluation.notes],
     )
@@ -76,31 +76,17 @@ def main() -> None:
         print(tables.to_text(*each))
     if fault:
         print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
-    facts = report.about(checkpoint, data, ood, args.settings) | {
-        "environment": environment(),
-        "benchmark": args.benchmark,
-        **({"lists_sha256": lists_of(benchmark).lists_sha256()} if benchmark.lists else {}),
-        "unlabelled": unlabelled_of(checkpoint),
-        "scored": scored,
-        "collapsed": fault,
-    }
+    facts = facts_of(args, checkpoint, data, ood) | {"scored": scored, "collapsed": fault}
     say("writing and drawing")
     try:
         written = report.write_numbers(out, found, ood, evaluation, facts)
         written += report.write_tables(out, "k_sweep", swept) if swept else []
         report.remove_pictures(out)
         if not args.no_plots:
-            written += report.draw(
-                out,
-                found[0],
-                evaluation,
-                data.class_names,
-                checkpoint.prototypes,
-                run=checkpoint.path.parent.name,
-                style=args.style,
-                projection=args.projection,
-                seed=args.seed,
-            )
+            of = f"{found[0].method} {found[0].arch}, {data.name}, {checkpoint.path.parent.name}"
+            album = Album(out, f"{of}, epoch {checkpoint.epoch}", args.style)
+            pictures = {"projection": args.projection, "seed": args.seed}
+            written += report.draw(album, found[0], evaluation, data.class_names, checkpoint.prototypes, **pictures)
         written += [write_projector(out, evaluation, data.class_names, seed=args.seed)] if args.projector else []
     except OSError as error:
         raise UserError(f"the results could not be written: {error}\n  do         : pass --out DIR") from error
@@ -180,17 +166,19 @@ def evaluate_and_keep(
         sweep=args.K_sweep or (),
     )
     if place:
-        keep_reference(
-            checkpoint,
-            data,
-            evaluation.train,
-            evaluation.test,
-            id_scores={result.name: torch.from_numpy(result.id_scores) for result in evaluation.results},
-            k=evaluation.k,
-            id_accuracy=evaluation.id_accuracy["knn"],
-            small=args.bank is not None,
-        )
+        keep_reference(checkpoint, data, evaluation, small=args.bank is not None)
     return evaluation
+
+
+def facts_of(args: argparse.Namespace, checkpoint: Checkpoint, data: IDData, ood: OODSets) -> dict[str, Any]:
+    """What metrics.json states beside numbers: what was evaluated, how, and where."""
+    benchmark = BENCHMARKS[args.benchmark]
+    return report.about(checkpoint, data, ood, args.settings) | {
+        "environment": environment(),
+        "benchmark": benchmark.name,
+        **({"lists_sha256": lists_of(benchmark).lists_sha256()} if benchmark.lists else {}),
+        "unlabelled": unlabelled_of(checkpoint),
+    }
 
 
 def say(text: str) -> None:

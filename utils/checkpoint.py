@@ -193,11 +193,7 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
             args = {"input": {"size": 32, "mean": mean, "std": std}}
     if network not in NETWORKS:
         raise ValueError(f"it says that it is a {network}; known are {', '.join(NETWORKS)}")
-    for name, value in weights.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
-        if value.layout != torch.strided or not (value.is_floating_point() or name.endswith("num_batches_tracked")):
-            raise ValueError(f"{name} is a tensor of {value.layout}, {value.dtype}")
+    _require_plain_tensors(weights)
     # However large a network the file claims to be, nothing is allocated before names and shapes were compared.
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a classifier for 0 classes has nothing to be drawn
@@ -224,3 +220,12 @@ def _rebuilt(path: Path, content: Mapping[str, Any], weights: Mapping[str, Tenso
         class_names=class_names,
         unlabelled=content.get("unlabelled"),
     )
+
+
+def _require_plain_tensors(weights: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError that names what is no dense tensor of floats, but for the counters of batch norms."""
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, not a tensor")
+        if value.layout != torch.strided or not (value.is_floating_point() or name.endswith("num_batches_tracked")):
+            raise ValueError(f"{name} is a tensor of {value.layout}, {value.dtype}")

@@ -40,18 +40,17 @@ def load_mix(
     mode: str,
     choice: int | None = None,
     seed: int = 0,
-    ood_seed: int = 0,
 ) -> Mix:
     """Load the OOD sets and deal out their images and those of ID test, as utils/data/splits.py says.
 
     Args:
         names: OOD sets as `load_ood` takes them.    root: folder that holds them; None for the default place.
         mode: "transductive" or "inductive".    choice: images of each set that choose the epoch; None for the usual.
-        seed: of the split.    ood_seed: as the evaluation draws subsets of large OOD sets, and generated ones.
+        seed: of the split. Subsets of large OOD sets, and generated ones, are those of an evaluation with --seed 0.
     Raises:
         UserError: a set is missing, named twice, or too small.
     """
-    found = [load_ood(name, data, root, seed=ood_seed) for name in names]
+    found = [load_ood(name, data, root) for name in names]
     shown = [images.name for images in found]
     if len(set(shown)) < len(shown):
         raise UserError(f"--ood names one set twice: {', '.join(shown)}")

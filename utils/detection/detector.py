@@ -15,6 +15,7 @@ from utils.data.decode import resize_center_crop, to_rgb
 from utils.data.images import TensorImages, read_image
 from utils.detection.reference import Reference, find_reference, load_reference
 from utils.errors import UserError
+from utils.evaluation.evaluation import require_finite
 from utils.evaluation.features import Features, outputs_of
 from utils.evaluation.knn_search import Bank
 from utils.evaluation.metrics import recall_threshold
@@ -143,12 +144,7 @@ class Detector:
         (found,) = outputs_of(self._model, [images], **self._settings)
         outputs = {name: values.clone() for name, values in found.items()}  # some scores need gradients from there on
         scores = self._score.display(self._fitted(outputs, TensorImages("images", images)))
-        broken = int((~scores.isfinite()).sum())
-        if broken:
-            raise UserError(
-                f"the network's output is not finite for {broken:,} of {len(scores):,} images\n"
-                "  do         : use --amp off; if that does not help, the checkpoint is of a run that failed"
-            )
+        require_finite(scores.isfinite(), "images")
         if self._prototypes is not None:
             # The mixture has one concentration 1/tau and equal weights, so p(c|z) = softmax(z.mu_c / tau), or its sum
             # over the prototypes of the class.

@@ -1,22 +1,23 @@
 """Reference statistics of a checkpoint: from its evaluation, or from any folder of ID images (detect.py --fit)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from utils.checkpoint import Checkpoint
 from utils.data.class_folders import split_rows
 from utils.data.id_records import find_id_set, id_set
 from utils.data.id_sets import IDData
 from utils.data.image_folder import abridged, list_images, load_files, other_files_note
+from utils.data.images import ImageSet
 from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, note, one_line, shown, warn
+from utils.evaluation.evaluation import Evaluation
 from utils.evaluation.features import Features, extract
 from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.quick import vote_accuracy
@@ -43,40 +44,30 @@ def input_format(checkpoint: Checkpoint) -> InputFormat:
     return InputFormat(usual.size, usual.mean, usual.std)
 
 
-def keep_reference(
-    checkpoint: Checkpoint,
-    data: IDData,
-    train: Features,
-    test: Features,
-    *,
-    id_scores: Mapping[str, Tensor],
-    k: int,
-    id_accuracy: float,
-    small: bool = False,
-) -> None:
+def keep_reference(checkpoint: Checkpoint, data: IDData, evaluation: Evaluation, *, small: bool = False) -> None:
     """Store what detect.py needs beside an evaluated checkpoint; a warning where that cannot be written.
 
+    Features of ID train are compared with, and scores of ID test give the threshold. The method's usual score, or else
+    the first of the evaluation, is the detector's.
+
     Args:
-        train, test: features of the ID set: those of the training set are compared with, and scores of the test set
-            give the threshold.
-        id_scores: scores of the test set, by name. The method's usual one, or else the first, is the detector's.
-        k: neighbour of the KNN score.
-        id_accuracy: of the test set by KNN.
         small: write a file to be handed on, in half precision, and of the test set a tenth as many features as there
             are training images beside all scores.
     """
+    train, test = evaluation.train, evaluation.test
     usual = checkpoint.method.score
+    id_scores = {result.name: torch.from_numpy(result.id_scores) for result in evaluation.results}
     reference = _reference(
         checkpoint,
         train,
         test,
         InputFormat(data.size, data.mean, data.std),
         score=usual if usual in id_scores else next(iter(id_scores)),
-        k=k,
+        k=evaluation.k,
         id_scores=id_scores,
         source=f"{data.name} test" if data.name != "folder" else "the ID test set",
         class_names=tuple(data.class_names),
-        id_accuracy=id_accuracy,
+        id_accuracy=evaluation.id_accuracy["knn"],
     )
     if small:
         rows = torch.linspace(0, len(test.labels) - 1, max(1, len(train.labels) // 10)).round().long()
@@ -125,13 +116,7 @@ def fit_reference(
         UserError: no images, fewer than k to compare with, or a score that they or the checkpoint can not give.
     """
     wanted = input_format(checkpoint)
-    listing = list_images(folder)
-    # An image that lies in no folder of a class has ".".
-    classes = [shown(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
-    names, class_notes = _class_names(classes, checkpoint)
-    labels = torch.tensor([names.index(name) for name in classes]) if names else None
-    notes = (*class_notes, *other_files_note(str(folder), listing.others))
-    images = load_files(str(folder), listing.paths, wanted.size, labels, notes=notes)
+    images, names = _images_below(folder, wanted.size, checkpoint)
     for text in images.notes:
         note(text)
     groups = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
@@ -160,6 +145,17 @@ def fit_reference(
     )
     _, fitted = fitted_score(checkpoint, reference, score, device)
     return replace(reference, id_scores={score: fitted(found.to(device).outputs, others).cpu()})
+
+
+def _images_below(folder: Path, size: int, checkpoint: Checkpoint) -> tuple[ImageSet, tuple[str, ...]]:
+    """All images below `folder`, with labels and the names of their classes where its folders are classes."""
+    listing = list_images(folder)
+    # An image that lies in no folder of a class has ".".
+    classes = [shown(Path(*path.relative_to(folder).parent.parts[:1])) for path in listing.paths]
+    names, class_notes = _class_names(classes, checkpoint)
+    labels = torch.tensor([names.index(name) for name in classes]) if names else None
+    notes = (*class_notes, *other_files_note(str(folder), listing.others))
+    return load_files(str(folder), listing.paths, size, labels, notes=notes), names
 
 
 def _class_names(folders: Sequence[str], checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from utils.errors import UserError
@@ -67,6 +66,7 @@ class Evaluation:
         train, test: outputs of the network for ID train and ID test.    knn_classes: (N,) classes by KNN.
         features: ID_TEST and each OOD set -> (N, D) unit rows.
         k: of the KNN score.    sweep: other K -> OOD set -> metrics of the KNN score.
+        positive: "ID" or "OOD", what the metrics take as the positive class.
         notes: how K was chosen, and which images were left out.
     """
 
@@ -81,6 +81,7 @@ class Evaluation:
     features: dict[str, Tensor]
     k: int
     sweep: dict[int, dict[str, dict[str, float]]]
+    positive: str
     notes: tuple[str, ...] = ()
 
 
@@ -140,19 +141,24 @@ def evaluate(
         features=unit,
         k=given.k,
         sweep=sweep_k(bank, unit[ID_TEST], of_ood, sweep, positive=positive) if sweep else {},
+        positive=positive,
     )
 
 
 def unit_penultimate(features: Features, name: str) -> Tensor:
     """L2-normalised penultimate features (N, D); a UserError that says `name` where some are not finite."""
-    rows = F.normalize(features.outputs["penultimate"], dim=1)
-    broken = int((~rows.isfinite().all(1)).sum())
-    if broken:
+    rows = features.unit
+    require_finite(rows.isfinite().all(1), f"images of {name}")
+    return rows
+
+
+def require_finite(finite: Tensor, what: str) -> None:
+    """Raise a UserError unless the network's output for each of N images is finite (N,); `what` are the images."""
+    if broken := int((~finite).sum()):
         raise UserError(
-            f"the network's output is not finite for {broken:,} of {len(rows):,} images of {name}\n"
+            f"the network's output is not finite for {broken:,} of {len(finite):,} {what}\n"
             "  do         : use --amp off; if that does not help, the checkpoint is of a run that failed"
         )
-    return rows
 
 
 def _finite(scores: Tensor, score: Score, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from utils.checkpoint import load, save
@@ -28,6 +29,11 @@ class Features:
 
     outputs: dict[str, Tensor]
     labels: Tensor | None
+
+    @property
+    def unit(self) -> Tensor:
+        """L2-normalised penultimate features, (N, D)."""
+        return F.normalize(self.outputs["penultimate"], dim=1)
 
     def subset(self, rows: Tensor) -> "Features":
         """Those of these images."""

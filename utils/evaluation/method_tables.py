@@ -33,7 +33,6 @@ def make_tables(
     evaluation: Evaluation,
     *,
     benchmark: Benchmark,
-    positive: str,
     scored: Mapping[str, Any] | None,
     notes: Sequence[str],
 ) -> list[Table]:
@@ -45,7 +44,6 @@ def make_tables(
         scored: as `what_is_scored` says it.    notes: others, on this evaluation.
     """
     unlabelled = unlabelled_of(checkpoint) or {}
-    mark = MARKS[unlabelled["mode"]] if unlabelled else ""
     chosen = unlabelled.get("epoch") or checkpoint.epoch
     config = checkpoint.model.config
     common = (
@@ -64,22 +62,11 @@ def make_tables(
             score=result.shown,
             epoch=checkpoint.epoch,
             epoch_note="" if chosen == checkpoint.epoch else f"weights of epoch {chosen}",
-            rows=[
-                Row(
-                    name=each.name,
-                    images=len(each.images),
-                    metrics=result.ood_metrics[each.name],
-                    official=each.official,
-                    group=each.group,
-                    samples=result.samples and result.samples[each.name],
-                    mark=mark if each.whole in unlabelled.get("ood", ()) else "",
-                )
-                for each in ood.sets
-            ],
+            rows=_rows(result, ood, unlabelled),
             missing=ood.missing,
             notes=common,
             score_notes=_threshold(result),
-            positive=positive,
+            positive=evaluation.positive,
             footnote=footnote(unlabelled) if unlabelled else "",
             groups={group: len(members) for group, members in benchmark.groups.get(data.name, {}).items()},
         )
@@ -95,6 +82,21 @@ def sweep_tables(table: Table, sweep: dict[int, dict[str, dict[str, float]]]) ->
         rows = [replace(row, metrics=found[row.name], samples=None) for row in table.rows]
         tables.append(replace(table, score=f"KNN (K={k})", rows=rows, notes=notes, score_notes=()))
     return tables
+
+
+def _rows(result: ScoreResult, ood: OODSets, unlabelled: Mapping[str, Any]) -> list[Row]:
+    return [
+        Row(
+            name=each.name,
+            images=len(each.images),
+            metrics=result.ood_metrics[each.name],
+            official=each.official,
+            group=each.group,
+            samples=result.samples and result.samples[each.name],
+            mark=MARKS[unlabelled["mode"]] if each.whole in unlabelled.get("ood", ()) else "",
+        )
+        for each in ood.sets
+    ]
 
 
 def _facts(evaluation: Evaluation) -> list[str]:

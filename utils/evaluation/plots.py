@@ -23,15 +23,16 @@ def score_histograms(album: Album, result: ScoreResult) -> Path:
     Of the KNN score, a squared distance, the axis shows the distances, where ID does not pile up.
     """
     distance = result.name == "knn"
-    scores = {"": result.id_scores, **result.ood_scores, "threshold": np.array(result.threshold)}
-    if distance:
-        scores = {name: np.sqrt(np.maximum(-values, 0)) for name, values in scores.items()}
-    id_scores, threshold = scores.pop(""), float(scores.pop("threshold"))
-    limits = np.quantile(np.concatenate([id_scores, *scores.values()]), [(1 - SHOWN) / 2, (1 + SHOWN) / 2])
-    line = (threshold, "--", f"95 % of ID to the {'left' if distance else 'right'}")
+
+    def on_axis(scores: np.ndarray | float) -> np.ndarray | float:
+        return np.sqrt(np.maximum(-scores, 0)) if distance else scores
+
+    values = {name: on_axis(scores) for name, scores in _all_scores(result).items()}
+    limits = np.quantile(np.concatenate(list(values.values())), [(1 - SHOWN) / 2, (1 + SHOWN) / 2])
+    line = (on_axis(result.threshold), "--", f"95 % of ID to the {'left' if distance else 'right'}")
     nearest = ": distance to the K-th nearest ID training image, smaller = more ID"
     label = result.shown + (nearest if distance else f" score, {ORIENTATION}")
-    return _histograms(album, "histograms", id_scores, scores, tuple(limits), label, _subtitles(result), line)
+    return _histograms(album, "histograms", values, tuple(limits), label, _subtitles(result), line)
 
 
 def angle_histograms(album: Album, angles: dict[str, np.ndarray], separability: dict[str, float]) -> Path:
@@ -43,8 +44,7 @@ def angle_histograms(album: Album, angles: dict[str, np.ndarray], separability: 
     subtitles = {name: f"separability {angle:.1f}°" for name, angle in separability.items()}
     limits = 0, max(map(np.max, angles.values()))
     label = "degrees to the nearest class mean of ID train"
-    others = {name: values for name, values in angles.items() if name != ID_TEST}
-    return _histograms(album, "angles", angles[ID_TEST], others, limits, label, subtitles)
+    return _histograms(album, "angles", angles, limits, label, subtitles)
 
 
 def discrepancy_histograms(album: Album, result: ScoreResult, num_classes: int) -> Path:
@@ -54,9 +54,13 @@ def discrepancy_histograms(album: Album, result: ScoreResult, num_classes: int) 
     """
     ideal = 2 - 2 / num_classes
     line = (ideal, ":", f"2 \N{MINUS SIGN} 2/C = {ideal:.2f}, what OOD is trained for")
-    distances = {name: -scores for name, scores in result.ood_scores.items()}
+    distances = {name: -scores for name, scores in _all_scores(result).items()}
     label = "L1 distance between the outputs of the two heads"
-    return _histograms(album, "discrepancy", -result.id_scores, distances, (0, 2), label, _subtitles(result), line)
+    return _histograms(album, "discrepancy", distances, (0, 2), label, _subtitles(result), line)
+
+
+def _all_scores(result: ScoreResult) -> dict[str, np.ndarray]:
+    return {ID_TEST: result.id_scores, **result.ood_scores}
 
 
 def _subtitles(result: ScoreResult) -> dict[str, str]:
@@ -69,30 +73,30 @@ def _subtitles(result: ScoreResult) -> dict[str, str]:
 def _histograms(
     album: Album,
     name: str,
-    id_values: np.ndarray,
-    ood_values: dict[str, np.ndarray],
+    values: dict[str, np.ndarray],
     limits: tuple[float, float],
     label: str,
     subtitles: dict[str, str],
     line: tuple[float, str, str] | None = None,
 ) -> Path:
-    """ID against each OOD set, one panel a set; values beyond the limits are counted at the limit.
+    """ID_TEST against each OOD set, one panel a set; values beyond the limits are counted at the limit.
 
     Args:
         line: where a vertical line stands in each panel, its dashes, and what it is.
     """
     low, high = limits
+    others = {set_name: rows for set_name, rows in values.items() if set_name != ID_TEST}
     bins = np.linspace(low, max(high, low + 1e-9), 61)
     handles = [
         Line2D([], [], color=color, linewidth=5, alpha=0.6, label=side)
         for color, side in ((ID_COLOR, "ID test"), (OOD_COLOR, "OOD"))
     ]
     with rc_context(album.rc):
-        figure, panels = album.panels(len(ood_values), label, "% of images")
-        for (set_name, others), axes in zip(ood_values.items(), panels, strict=True):
-            for values, color in ((id_values, ID_COLOR), (others, OOD_COLOR)):
-                weights = np.full(len(values), 100 / len(values))
-                clipped = np.clip(values, low, high)
+        figure, panels = album.panels(len(others), label, "% of images")
+        for (set_name, of_ood), axes in zip(others.items(), panels, strict=True):
+            for rows, color in ((values[ID_TEST], ID_COLOR), (of_ood, OOD_COLOR)):
+                weights = np.full(len(rows), 100 / len(rows))
+                clipped = np.clip(rows, low, high)
                 axes.hist(clipped, bins, weights=weights, color=color, alpha=0.35)
                 axes.hist(clipped, bins, weights=weights, color=color, histtype="step", linewidth=1)
             axes.set_title(album.title(set_name, subtitles[set_name]))

@@ -13,17 +13,18 @@ from utils.evaluation.metrics import accuracy, ood_metrics
 from utils.evaluation.scores import knn_score, majority_vote
 
 BANK, QUERIES, NOISE = 10_000, 2_000, 200  # images
+K = 20
 SEED = 1000  # of the noise, which is not that of the OOD sets of noise
 
 
 def vote_accuracy(train: Features, test: Features, k: int) -> float:
     """Share of images whose K nearest ones of `train`, on unit penultimate features, mostly have their class."""
-    bank, queries = (F.normalize(each.outputs["penultimate"], dim=1) for each in (train, test))
-    return accuracy(majority_vote(train.labels, knn_search(bank, queries, (min(k, len(bank)),)).indices), test.labels)
+    nearest = knn_search(train.unit, test.unit, (min(k, len(train.labels)),)).indices
+    return accuracy(majority_vote(train.labels, nearest), test.labels)
 
 
 def quick_look(
-    model: nn.Module, data: IDData, prototypes: Tensor | None, device: torch.device, workers: int = 0, k: int = 20
+    model: nn.Module, data: IDData, prototypes: Tensor | None, device: torch.device, workers: int = 0
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """Figures and distributions on a part of ID train and test, spread evenly over each, and on noise; no OOD test set.
 
@@ -41,14 +42,13 @@ def quick_look(
         return found.to(device)
 
     def scores(features: Features) -> Tensor:
-        bank, queries = (F.normalize(each.outputs["penultimate"], dim=1) for each in (train, features))
-        return knn_score(bank, queries, min(k, len(bank)))
+        return knn_score(train.unit, features.unit, min(K, len(train.labels)))
 
     train, test = look(data.train, BANK), look(data.test, QUERIES)
     id_scores = scores(test)
     noises = [TensorImages("noise", make(NOISE, data.size, SEED)) for make in (uniform_noise, gaussian_noise)]
     aurocs = [ood_metrics(id_scores, scores(look(images, NOISE)))["auroc"] for images in noises]
-    figures = {"id/knn_accuracy": vote_accuracy(train, test, k), "noise/auroc": sum(aurocs) / len(aurocs)}
+    figures = {"id/knn_accuracy": vote_accuracy(train, test, K), "noise/auroc": sum(aurocs) / len(aurocs)}
     if prototypes is None:
         return figures, {}
     embedding, labels = test.outputs["embedding"].cpu(), test.labels.cpu()

@@ -22,7 +22,7 @@ from utils.losses import log_weighted_sum_exp
 
 
 def _knn(train: Features, given: Ingredients) -> FittedScore:
-    bank = Bank(F.normalize(train.outputs["penultimate"], dim=1))
+    bank = Bank(train.unit)
     return lambda outputs, images: bank.search(F.normalize(outputs["penultimate"], dim=1), (given.k,)).scores[:, 0]
 
 

@@ -164,14 +164,12 @@ def remove_pictures(folder: Path) -> None:
 
 
 def draw(
-    folder: Path,
+    album: Album,
     table: Table,
     evaluation: Evaluation,
     class_names: tuple[str, ...],
     prototypes: Tensor | None,
     *,
-    run: str,
-    style: str,
     projection: str,
     seed: int,
 ) -> list[Path]:
@@ -181,10 +179,9 @@ def draw(
     and a sweep over K.
 
     Args:
-        prototypes: of the head's space, or None.    run: whose checkpoint it is.    style: see `Album`.
+        prototypes: of the head's space, or None.
         projection: of the features: "tsne", "pca" or "none".    seed: of what is drawn by chance.
     """
-    album = Album(folder, f"{table.method} {table.arch}, {table.id_set}, {run}, epoch {table.epoch}", style)
     first, *_ = evaluation.results
     drawn = [plots.score_histograms(album, first), plots.roc_curves(album, first)]
     for result in evaluation.results:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from utils.checkpoint import Checkpoint
 from utils.data.id_records import id_set
@@ -63,74 +64,88 @@ def evaluate_images(
     train, whole = features_of(data.train), features_of(data.test)
     others = {each.name: features_of(each.images) for each in ood.sets}
     images = {ID_TEST: data.test, WHOLE_ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
-    test, validation, notes = whole, whole, []
+    test = validation = whole
     if benchmark.lists:
         rows = lists_of(benchmark).id_rows(data)
         test, validation = whole.subset(rows.test), whole.subset(rows.validation)
         images[ID_TEST] = data.test.subset(rows.test)
-        if not rows.whole:
-            notes = [f"ID test is not {benchmark.label}'s whole one: {len(rows.test):,} images of it are there"]
-
-    k, how = _neighbour(k, data, ood, benchmark, ood_root, seed, device, features_of, train, test, validation)
+    notes = []
+    choice = _KChoice(data, train, features_of, device)
+    if k == "auto":
+        k, how = choice.by_noise(test, seed, noise_is_scored=any(each.of == NOISE for each in ood.sets))
+        notes.append(how)
+    elif k is None and benchmark.lists:
+        k, how = choice.by_validation(validation, benchmark, ood_root)
+        notes.append(how)
+    if benchmark.lists and not rows.whole:
+        notes.append(f"ID test is not {benchmark.label}'s whole one: {len(rows.test):,} images of it are there")
     evaluation = evaluate(
         train,
         test,
         others,
         scores=chosen,
-        given=replace(given, k=k, num_classes=len(data.class_names)),
+        given=replace(given, k=k or choice.usual, num_classes=len(data.class_names)),
         images=images,
         seed=seed,
         whole=whole if benchmark.lists else None,
         **settings,
     )
-    id_accuracy = dict(evaluation.id_accuracy)
-    if linear_probe:
-        batches = None
-        if linear_probe == "augmented":
-            how_read = {name: extraction[name] for name in ("amp", "workers", "channels_last") if name in extraction}
-            batches = augmented_batches(model, data, seed=seed, device=device, **how_read)
-        name = "linear_probe_augmented" if batches else "linear_probe"
-        id_accuracy[name] = probe_accuracy(
-            train, test, len(data.class_names), seed=seed, device=device, batches=batches
-        )
-    return replace(evaluation, id_accuracy=id_accuracy, notes=(*how, *notes))
+    probed = _probed(linear_probe, model, data, evaluation, extraction, seed) if linear_probe else {}
+    return replace(evaluation, id_accuracy=evaluation.id_accuracy | probed, notes=tuple(notes))
 
 
-def _neighbour(
-    wanted: int | str | None,
-    data: IDData,
-    ood: OODSets,
-    benchmark: Benchmark,
-    ood_root: Path | None,
-    seed: int,
-    device: torch.device,
-    features_of: Callable[[ImageSet], Features],
-    train: Features,
-    test: Features,
-    validation: Features,
-) -> tuple[int, list[str]]:
-    """K of the KNN score, and the note on how it was chosen where nobody gave it."""
-    usual = min(id_set(data.name).k, len(data.train))
-    automatic = wanted == "auto"
-    if not automatic and (wanted or not benchmark.lists):
-        return wanted or usual, []
-    if automatic:
-        # Not the noise that may be in the table: another seed.
-        id_features, images, candidates = test, load_ood(NOISE, data, seed=seed + 1), CANDIDATES
-    else:
+class _KChoice:
+    """Finds the K of the KNN score, where nobody has given it, by images that are no OOD test set.
+
+    Args:
+        train: features of ID train.    features_of: images -> their features.    device: to search on.
+    Attributes:
+        usual: K of the ID set.
+    """
+
+    def __init__(
+        self, data: IDData, train: Features, features_of: Callable[[ImageSet], Features], device: torch.device
+    ) -> None:
+        self._data, self._train, self._features_of, self._device = data, train, features_of, device
+        self.usual = min(id_set(data.name).k, len(data.train))
+
+    def by_noise(self, test: Features, seed: int, *, noise_is_scored: bool) -> tuple[int, str]:
+        """The best against Gaussian noise, and the note on it."""
+        noise = load_ood(NOISE, self._data, seed=seed + 1)  # not that which may be in the table: another seed
+        k, found = self._best(test, noise, self.usual, CANDIDATES)
+        how = f"K={k} chosen by the AUROC of ID test against Gaussian noise alone ({found})"
+        but = f", but {NOISE} is noise of that kind" if noise_is_scored else ""
+        return k, f"{how}; no OOD test set was looked at{but}"
+
+    def by_validation(self, validation: Features, benchmark: Benchmark, ood_root: Path | None) -> tuple[int, str]:
+        """The best on the benchmark's validation images, and the note on it; the usual one where they are missing."""
         try:
-            images = lists_of(benchmark).validation_set(data, ood_root)
+            images = lists_of(benchmark).validation_set(self._data, ood_root)
         except MissingSet as error:
-            return usual, [f"K={usual} is not chosen as {benchmark.label} does it: {str(error).splitlines()[0]}"]
-        id_features, candidates = validation, benchmark.neighbours
-    rows = (
-        unit_penultimate(features.to(device), name)
-        for features, name in ((train, "ID train"), (id_features, "ID test"), (features_of(images), images.name))
-    )
-    k, aurocs = choose_k(*rows, usual if automatic else None, candidates)
-    found = ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
-    if not automatic:
+            reason = str(error).splitlines()[0]
+            return self.usual, f"K={self.usual} is not chosen as {benchmark.label} does it: {reason}"
+        k, found = self._best(validation, images, None, benchmark.neighbours)
         count = len(validation.labels)
-        return k, [f"K={k} chosen by the AUROC of {count:,} ID validation images against {images.name} ({found})"]
-    line = f"K={k} chosen by the AUROC of ID test against Gaussian noise alone ({found}); no OOD test set was looked at"
-    return k, [f"{line}, but {NOISE} is noise of that kind" if any(each.of == NOISE for each in ood.sets) else line]
+        return k, f"K={k} chosen by the AUROC of {count:,} ID validation images against {images.name} ({found})"
+
+    def _best(
+        self, id_features: Features, images: ImageSet, usual: int | None, candidates: Sequence[int]
+    ) -> tuple[int, str]:
+        """As `choose_k`, with the AUROCs in words."""
+        sides = (self._train, "ID train"), (id_features, "ID test"), (self._features_of(images), images.name)
+        rows = (unit_penultimate(features.to(self._device), name) for features, name in sides)
+        k, aurocs = choose_k(*rows, usual, candidates)
+        return k, ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
+
+
+def _probed(
+    kind: str, model: nn.Module, data: IDData, evaluation: Evaluation, extraction: Mapping[str, Any], seed: int
+) -> dict[str, float]:
+    """ID accuracy by a linear probe on "cached" or "augmented" features, by the name that it has."""
+    device, name, batches = extraction["device"], "linear_probe", None
+    if kind == "augmented":
+        how_read = {name: extraction[name] for name in ("amp", "workers", "channels_last") if name in extraction}
+        name = "linear_probe_augmented"
+        batches = augmented_batches(model, data, seed=seed, device=device, **how_read)
+    classes = len(data.class_names)
+    return {name: probe_accuracy(evaluation.train, evaluation.test, classes, seed=seed, device=device, batches=batches)}

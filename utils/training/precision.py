@@ -5,12 +5,14 @@ import contextlib
 import torch
 from torch import Tensor
 
+from utils.evaluation.features import AMP_TYPES
+
 
 class Precision:
     """How the network computes ("off", "bf16" or "fp16") and how the optimiser steps under that precision."""
 
     def __init__(self, amp: str, device: torch.device):
-        self._dtype = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+        self._dtype = AMP_TYPES[amp]
         self._device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from process_group import run_group
+from process_group import EvalMode, by_one_and_by_two, keep, run_group, share
 from torch import nn
 from training_runs import SCRIPT, SMALL, folder, run, trained
 
@@ -32,11 +32,8 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 GLOBAL_BATCHES = (6, 5, 3)  # the last two can not be halved
 
 
-class EvalModeNet(CIDERNet):
-    """Batch norm with fixed statistics, in which the rows of a batch do not see each other."""
-
-    def train(self, mode=True):
-        return super().train(False)
+class EvalModeNet(EvalMode, CIDERNet):
+    pass
 
 
 EvalModeNet.__name__ = "CIDERNet"  # what methods and checkpoints know
@@ -56,10 +53,9 @@ class Shares:
         return len(self.batches)
 
     def epoch(self, epoch, start):
-        rank, count = distributed.rank(), distributed.world_size()
         for images, labels in self.batches[start:]:
-            share = slice(len(labels) * rank // count, len(labels) * (rank + 1) // count)
-            yield Batch(images[:, share].flatten(0, 1), labels[share], len(labels))
+            own = share(len(labels))
+            yield Batch(images[:, own].flatten(0, 1), labels[own], len(labels))
 
 
 def three_steps(kind, path):
@@ -100,14 +96,12 @@ def three_steps(kind, path):
     state = {
         f"{key}/{name}": value for key, module in recipe.modules.items() for name, value in module.state_dict().items()
     }
-    torch.save({"losses": losses, **state}, path / f"{distributed.rank()} of {distributed.world_size()}.pt")
+    keep({"losses": losses, **state}, path)
 
 
 @pytest.mark.parametrize("kind", ["cider", "learnable", "supcon", "palm", "ce"])
 def test_two_processes_do_what_one_does(tmp_path, kind):
-    assert run_group(tmp_path, partial(three_steps, kind, tmp_path)) == [0, 0]
-    three_steps(kind, tmp_path)
-    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
+    one, first, second = by_one_and_by_two(partial(three_steps, kind), tmp_path)
     fresh = EvalModeNet(width=8, feat_dim=DIM, num_classes=CLASSES)
     assert len(one["losses"]) == 3 and one.keys() == first.keys() == second.keys()
     largest = 0.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_group import run_group
+from process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
 from torch import Tensor
-from training_runs import Fault, differences, flat, limit_file_size, run_script_in_process, signal_after_lines
+from training_runs import Fault, differences, left_in, limit_file_size, run_script_in_process, signal_after_lines
 
 import train_mcd
 from models.mcd import MCDNet
@@ -24,7 +24,6 @@ from utils.evaluation.collapse import ways_out
 from utils.training import distributed
 from utils.training.mix_monitor import BestWeights
 from utils.training.recipe import ForwardPass
-from utils.training.run_folder import TIME_FIELDS
 
 CLASSES = 3
 MARGIN = 2.0  # out of reach, so that the hinge is open
@@ -35,11 +34,8 @@ PRETRAINING = ("--pretrain-epochs", "3", "--pretrain-batch-size", "16")
 PRETRAINED = "mcd-pretrain_resnet18_batch-size-16_epochs-3_limit-train-60_width-8_seed4_trial0"
 
 
-class EvalModeNet(MCDNet):
-    """Batch norm with fixed statistics, in which the rows of a batch do not see each other."""
-
-    def train(self, mode: bool = True) -> MCDNet:
-        return super().train(False)
+class EvalModeNet(EvalMode, MCDNet):
+    pass
 
 
 def small_model() -> MCDNet:
@@ -125,25 +121,19 @@ def two_batches(path: Path) -> None:
     model = small_model()
     steps = make_steps(model)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9)
-    rank, count = distributed.rank(), distributed.world_size()
     for batch in batches():
-        own, others = (slice(n * rank // count, n * (rank + 1) // count) for n in (batch.size, batch.unlabelled_size))
+        own, others = share(batch.size), share(batch.unlabelled_size)
         mine = replace(batch, images=batch.images[own], labels=batch.labels[own], unlabelled=batch.unlabelled[others])
         for step in steps:
             losses = step(mine)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             optimizer.step()
-    torch.save({**model.state_dict(), "loss": losses["loss"].detach()}, path / f"{rank} of {count}.pt")
+    keep({**model.state_dict(), "loss": losses["loss"].detach()}, path)
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
-    assert run_group(tmp_path, partial(two_batches, tmp_path)) == [0, 0]
-    two_batches(tmp_path)
-    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
-    for name, value in one.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-10, msg=name)
+    assert_equal_tensors(*by_one_and_by_two(two_batches, tmp_path))
 
 
 def test_best_weights_are_those_of_the_first_highest_figure() -> None:
@@ -173,17 +163,6 @@ def train_in_process(
     fault = fault or (killed_after_lines and partial(signal_after_lines, signal.SIGKILL, killed_after_lines))
     found = run_script_in_process(train_mcd.main, checkpoints, small, options, fault)
     return found.status, found.out + found.err
-
-
-def left_in(folder: Path, epochs: int) -> dict:
-    """What two runs with the same arguments must have in common."""
-    state, exported = checkpoint.load(folder / "last.pt"), checkpoint.load(folder / f"checkpoint_{epochs}.pth.tar")
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    for entry in (state, exported):
-        del entry["args"]
-    del state["logs"]
-    log = [{name: value for name, value in line.items() if name not in TIME_FIELDS} for line in log]
-    return dict(flat({"state": state, "checkpoint": exported, "log": log}))
 
 
 @pytest.fixture(scope="module")
@@ -310,13 +289,12 @@ def test_fewer_unlabelled_images_than_a_batch_are_said(whole) -> None:
 # ---- settings
 
 
-def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str):
-    monkeypatch.setattr(sys, "argv", ["train_mcd.py", *arguments])
-    return mcd_options.parse_arguments("x")
+def parsed(*arguments: str):
+    return mcd_options.parse_arguments(command_line=arguments)
 
 
-def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    args, first = parsed(monkeypatch, "--in-dataset", "CIFAR-10")
+def test_defaults_are_the_paper_s() -> None:
+    args, first = parsed("--in-dataset", "CIFAR-10")
     shared = ("epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "cosine", "warmup")
     assert [getattr(args, name) for name in shared] == [10, 128, 0.01, 1e-4, 0.9, False, "none"]
     assert [getattr(first, name) for name in shared] == [300, 64, 0.1, 5e-4, 0.9, False, "none"]
@@ -326,21 +304,21 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.name == "mcd-pretrain_densenet-bc-100-12_seed1_trial0"
 
 
-def test_names_and_commands_are_functions_of_a_stage_s_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = parsed(monkeypatch)
-    tuned = parsed(monkeypatch, "--unlabelled", "inductive", "--epochs", "5", "--ood", "photographs", "digits-6-9")
+def test_names_and_commands_are_functions_of_a_stage_s_own_arguments() -> None:
+    usual = parsed()
+    tuned = parsed("--unlabelled", "inductive", "--epochs", "5", "--ood", "photographs", "digits-6-9")
     assert tuned[1].name == usual[1].name and tuned[1].command == usual[1].command
     assert tuned[0].name == "mcd-inductive_resnet18_epochs-5_ood-photographs,digits-6-9_seed4_trial0"
     assert tuned[0].command == (
         "python train_mcd.py --in-dataset digits --unlabelled inductive --ood photographs digits-6-9 --epochs 5"
     )
-    trained = parsed(monkeypatch, "--pretrain-epochs", "7", "--width", "8", "--resume", "none")
+    trained = parsed("--pretrain-epochs", "7", "--width", "8", "--resume", "none")
     assert trained[1].name == "mcd-pretrain_resnet18_epochs-7_width-8_seed4_trial0"
     assert (
         trained[1].command == "python train_mcd.py --in-dataset digits --stage pretrain --pretrain-epochs 7 --width 8"
     )
     assert (trained[0].resume, trained[1].resume) == ("none", "auto")  # others may rest on the pre-training
-    assert parsed(monkeypatch, "--stage", "pretrain", "--resume", "none")[1].resume == "none"
+    assert parsed("--stage", "pretrain", "--resume", "none")[1].resume == "none"
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [
@@ -355,10 +333,10 @@ def test_names_and_commands_are_functions_of_a_stage_s_own_arguments(monkeypatch
     (["--model", "wrn-28-10", "--stem", "imagenet"], "not wrn-28-10"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], reason: str
+    capsys: pytest.CaptureFixture, arguments: list[str], reason: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        parsed(monkeypatch, *arguments)
+        parsed(*arguments)
     assert exit_status.value.code == 2 and reason in capsys.readouterr().err
 
 

@@ -1,14 +1,13 @@
 """train_vos.py: one step against its definition, resume, two processes against one, and the answers to mistakes."""
 
 import signal
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from process_group import run_group
+from process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
 from test_vos_network import official_wrn
 from torch import nn
 from training_runs import Fault, Outcome, run_script_in_process, signal_after_lines
@@ -32,11 +31,8 @@ SMALL = (
 ).split()
 
 
-class EvalModeNet(VOSNet):
-    """Batch norm with fixed statistics, in which the rows of a batch do not see each other."""
-
-    def train(self, mode: bool = True) -> VOSNet:
-        return super().train(False)
+class EvalModeNet(EvalMode, VOSNet):
+    pass
 
 
 def small_model() -> VOSNet:
@@ -101,25 +97,20 @@ def four_steps(path: Path) -> None:
     step = make_step(model, queues)
     groups = [model.uncertainty_parameters(), [*model.encoder.parameters(), *model.bottleneck.parameters()]]
     optimizer = torch.optim.SGD([*groups[0], *groups[1], *model.fc.parameters()], 0.1, 0.9)
-    rank, count = distributed.rank(), distributed.world_size()
     for batch in batches():
-        share = slice(batch.size * rank // count, batch.size * (rank + 1) // count)
-        mine = replace(batch, images=batch.images[share], labels=batch.labels[share])
+        own = share(batch.size)
+        mine = replace(batch, images=batch.images[own], labels=batch.labels[own])
         loss = step(mine)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    torch.save({**model.state_dict(), **queues.state_dict(), "loss": loss.detach()}, path / f"{rank} of {count}.pt")
+    keep({**model.state_dict(), **queues.state_dict(), "loss": loss.detach()}, path)
 
 
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
-    assert run_group(tmp_path, partial(four_steps, tmp_path)) == [0, 0]
-    four_steps(tmp_path)
-    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
-    assert one["energy"].dtype == torch.float64
-    for name, value in one.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-10, msg=name)
+    found = by_one_and_by_two(four_steps, tmp_path)
+    assert found[0]["energy"].dtype == torch.float64
+    assert_equal_tensors(*found)
 
 
 # ---- whole runs
@@ -205,13 +196,8 @@ def test_a_singular_covariance_is_said_once(capsys: pytest.CaptureFixture) -> No
 # ---- settings
 
 
-def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str):
-    monkeypatch.setattr(sys, "argv", ["train_vos.py", "--device", "cpu", *arguments])
-    return train_vos.parse_arguments()
-
-
-def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    args = parsed(monkeypatch, "--in-dataset", "CIFAR-10")
+def test_defaults_are_the_paper_s() -> None:
+    args = train_vos.parse_arguments(command_line=["--in-dataset", "CIFAR-10"])
     found = {name: getattr(args, name) for name in (
         "model", "epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "start_epoch", "sample_number",
         "sample_from", "select", "loss_weight", "warmup", "cosine", "feat_dim", "droprate",
@@ -222,7 +208,8 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
         "loss_weight": 0.1, "warmup": "none", "cosine": True, "feat_dim": 0, "droprate": None,
     }  # fmt: skip
     assert args.name == "vos_wrn-40-2_seed1_trial0"
-    dense = parsed(monkeypatch, "--in-dataset", "CIFAR-100", "--model", "densenet-bc-100-12", "--loss-weight", "0")
+    baseline = "--in-dataset CIFAR-100 --model densenet-bc-100-12 --loss-weight 0"
+    dense = train_vos.parse_arguments(command_line=baseline.split())
     assert dense.weight_decay == 1e-4 and dense.name.startswith("ce_densenet-bc-100-12_")
 
 
@@ -236,8 +223,8 @@ def test_defaults_are_the_paper_s(monkeypatch: pytest.MonkeyPatch) -> None:
     (["--model", "vgg16"], "invalid choice"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, arguments: list[str], reason: str
+    capsys: pytest.CaptureFixture, arguments: list[str], reason: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        parsed(monkeypatch, *arguments)
+        train_vos.parse_arguments(command_line=arguments)
     assert exit_status.value.code == 2 and reason in capsys.readouterr().err

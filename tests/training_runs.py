@@ -94,10 +94,14 @@ def folder(checkpoints: Path) -> Path:
 
 
 def trained(checkpoints: Path) -> dict:
+    """What SMALL has left."""
+    return left_in(folder(checkpoints), 4)
+
+
+def left_in(path: Path, epochs: int) -> dict:
     """All that two runs with the same arguments must have in common, flat: state, log without times, checkpoint."""
-    path = folder(checkpoints)
     state = checkpoint.load(path / "last.pt", checksum_required=True)
-    exported = checkpoint.load(path / "checkpoint_4.pth.tar")
+    exported = checkpoint.load(path / f"checkpoint_{epochs}.pth.tar")
     lines = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     for entry in (state, exported):
         del entry["args"]

@@ -114,6 +114,18 @@ def test_a_compiled_network_trains_like_the_plain_one_and_is_traced_once(method)
     assert not counters["graph_break"]
 
 
+def test_batches_that_come_with_a_compilation_or_a_search_are_not_steady(monkeypatch):
+    """Their time is left out of the rate and of the estimate of the time left."""
+    steady = []
+    take = Optimisation.__call__
+    monkeypatch.setattr(Optimisation, "__call__", lambda self, *its: (take(self, *its), steady.append(self.steady))[0])
+    train("ce", torch.device("cpu"), compile_size=FULL)
+    assert steady == [False] * 3 + [True] * 3 + [False] + [True] * 7
+    steady.clear()
+    train("ce", torch.device("cpu"))
+    assert all(steady), "nothing is compiled, and nothing left out"
+
+
 @pytest.mark.parametrize("kind", ["two views", "padded crop"])
 def test_the_compiled_augmentation_is_the_plain_one(kind):
     common = dict(hflip=True, mean=(0.5,) * 3, std=(0.25,) * 3)

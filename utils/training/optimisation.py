@@ -72,6 +72,7 @@ class Optimisation:
         self._compiled = None if compile_size is None else torch.compile(network, dynamic=False)
         self._records = compile_size is not None and device.type == "cuda" and distributed.world_size() == 1
         self._lr = torch.zeros((), device=device)
+        self._rests: set[int] = set()  # sizes of other batches that there were
         self._shapes: dict[str, torch.Size] = {}
         self._warm_up = WARM_UP
         self._recording: tuple[torch.cuda.CUDAGraph, Batch, list[Losses]] | None = None
@@ -80,8 +81,10 @@ class Optimisation:
     def __call__(self, batch: Batch, lr: float) -> list[Losses]:
         """The losses of each step; on a GPU the next call may overwrite them."""
         lr = float(torch.tensor(lr)) if self._records else lr  # as exact as in a recording, so that both are one run
-        self.steady = True
         if batch.size != self._compile_size:
+            # The first of its size looks for the fastest algorithms, which takes the time of an epoch on a GPU.
+            self.steady = self._compile_size is None or batch.size in self._rests
+            self._rests.add(batch.size)
             return self._take(self._network, batch, lr)
         shapes = {name: tensor.shape for name, tensor in batch.tensors().items()}
         if shapes != self._shapes:  # VOS has noise from some epoch on

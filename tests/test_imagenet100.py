@@ -20,7 +20,6 @@ from utils.data.imagenet import PUBLIC_LIST, read_class_list
 from utils.errors import UserError
 from utils.prepare.imagenet import read_val_labels
 from utils.training.schedule import learning_rate
-from utils.training.settings import RunSettings
 
 PUBLIC = read_class_list(PUBLIC_LIST)
 OTHERS = ("n01440764", "n01443537", "n01484850")
@@ -273,10 +272,14 @@ def rates(*command_line, batches=248):
     """Learning rates of every step of a command line: 126,689 images are 248 batches of 512."""
     args = parse_arguments(command_line=["--in-dataset", "ImageNet-100", "--device", "cpu", *command_line])
     return args, [
-        learning_rate(RunSettings.of(vars(args)), epoch, batch, batches)
+        learning_rate(
+            epoch, batch, batches, base_lr=args.learning_rate, epochs=args.epochs, cosine=args.cosine,
+            decay_epochs=args.lr_decay_epochs, decay_rate=args.lr_decay_rate, warmup=args.warmup,
+            warmup_epochs=args.warmup_epochs,
+        )
         for epoch in range(args.epochs)
         for batch in range(batches)
-    ]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("official", [[], ["--epochs", "20", "--learning_rate", "0.005"]], ids=["paper", "script"])

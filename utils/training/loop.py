@@ -115,7 +115,8 @@ class Training:
         self._rate.restart()  # what ends an epoch, such as a quick look, says nothing about the next one's speed
 
     def _learning_rate(self, epoch: int, batch: int) -> float:
-        return learning_rate(self.settings, epoch, batch, len(self.batches), cosine_to=self.recipe.cosine_to)
+        schedule = self.settings.schedule
+        return learning_rate(epoch, batch, len(self.batches), **schedule, cosine_to=self.recipe.cosine_to)
 
     def _log(self, means_of: Callable[[], dict[str, float]], *, end_of_epoch: bool) -> None:
         self._check(weights=False)

@@ -70,3 +70,16 @@ class RunSettings:
     def of(cls, options: Mapping[str, Any]) -> "RunSettings":
         """Those among the options of a script."""
         return cls(**{field.name: options[field.name] for field in fields(cls)})
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """What `learning_rate` takes of them."""
+        return {
+            "base_lr": self.learning_rate,
+            "epochs": self.epochs,
+            "cosine": self.cosine,
+            "decay_epochs": self.lr_decay_epochs,
+            "decay_rate": self.lr_decay_rate,
+            "warmup": self.warmup,
+            "warmup_epochs": self.warmup_epochs,
+        }

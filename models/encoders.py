@@ -30,22 +30,7 @@ def build_encoder(
         ValueError: an unknown name, or settings that do not fit together.
         OSError: the ImageNet weights cannot be had.
     """
-    for fault, message in (
-        (arch not in ARCHS, f"unknown architecture {arch!r}; choose from {', '.join(ARCHS)}"),
-        (stem not in ("cifar", "imagenet"), f"unknown stem {stem!r}; choose from cifar, imagenet"),
-        (
-            stem == "imagenet" and arch not in IMAGENET_ARCHS,
-            f"the imagenet stem has {' and '.join(IMAGENET_ARCHS)}, not {arch}",
-        ),
-        (stem == "cifar" and pretrained, "there are no pretrained weights for the cifar stem"),
-        (
-            width != 64 and (stem == "imagenet" or arch not in CIFAR_BLOCKS),
-            "width belongs to the ResNets with the cifar stem; the other encoders have their own",
-        ),
-        (dropout and arch not in WIDE_RESNETS, f"dropout belongs to {', '.join(WIDE_RESNETS)}; {arch} has none"),
-    ):
-        if fault:
-            raise ValueError(message)
+    _check(arch, stem, width, dropout, pretrained)
     if stem == "imagenet":
         return imagenet_resnet(arch, pretrained=pretrained), 2048 if arch in BOTTLENECK_ARCHS else 512
     if arch in WIDE_RESNETS:
@@ -58,6 +43,21 @@ def build_encoder(
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return encoder, encoder.out_features
+
+
+def _check(arch: str, stem: str, width: int, dropout: float, pretrained: bool) -> None:
+    if arch not in ARCHS:
+        raise ValueError(f"unknown architecture {arch!r}; choose from {', '.join(ARCHS)}")
+    if stem not in ("cifar", "imagenet"):
+        raise ValueError(f"unknown stem {stem!r}; choose from cifar, imagenet")
+    if stem == "imagenet" and arch not in IMAGENET_ARCHS:
+        raise ValueError(f"the imagenet stem has {' and '.join(IMAGENET_ARCHS)}, not {arch}")
+    if stem == "cifar" and pretrained:
+        raise ValueError("there are no pretrained weights for the cifar stem")
+    if width != 64 and (stem == "imagenet" or arch not in CIFAR_BLOCKS):
+        raise ValueError("width belongs to the ResNets with the cifar stem; the other encoders have their own")
+    if dropout and arch not in WIDE_RESNETS:
+        raise ValueError(f"dropout belongs to {', '.join(WIDE_RESNETS)}; {arch} has none")
 
 
 class Network(nn.Module):

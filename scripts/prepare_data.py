@@ -38,7 +38,8 @@ def main() -> int:
     rows = choose(args.only)
     print(f"data root: {args.root}")
     if args.list:
-        return list_sets(rows, args.root, everything=args.only is None)
+        list_sets(rows, args.root, everything=args.only is None)
+        return 0
     return prepare_sets(rows, args.root)
 
 
@@ -68,7 +69,7 @@ def choose(names: list[str] | None) -> list[OODSet]:
     return [row for row in fetchable if row in chosen]
 
 
-def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
+def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> None:
     """Print what each set is, where it comes from, and what of it is there."""
     for row in rows:
         found = look(row, root)
@@ -92,7 +93,6 @@ def list_sets(rows: list[OODSet], root: Path, *, everything: bool) -> int:
                 show(row.name, "needs nothing on disk", {"source": row.source, "licence": row.licence})
         for item in BY_HAND:
             show(item.name, "by hand", {"place": item.place, "source": item.how})
-    return 0
 
 
 def show(name: str, state: str, facts: dict[str, str]) -> None:

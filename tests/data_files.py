@@ -1,10 +1,15 @@
-"""Small files in the official layouts, for the tests of the data wing."""
+"""Small files in the official layouts, and small sets of images, for the tests of the data wing."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from utils.data.id_sets import IDData
+from utils.data.images import ImageSet, TensorImages
 
 
 def cifar_batch(count: int, classes: int, seed: int = 0) -> dict:
@@ -44,3 +49,15 @@ def write_images(
     for number in range(count):
         pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:05d}{suffix}")
+
+
+def black_id_data(name: str = "none", labels: Sequence[int] | torch.Tensor = (0, 1), size: int = 32) -> IDData:
+    """An ID set of black images with these labels, the same ones for training and test."""
+    images = TensorImages(name, torch.zeros((len(labels), 3, size, size), dtype=torch.uint8), labels)
+    class_names = tuple(f"class {number}" for number in range(int(max(labels)) + 1))
+    return IDData(name, images, images, class_names, (0.5,) * 3, (0.5,) * 3, size, (0.2, 1.0), True)
+
+
+def joined(image_set: ImageSet, batch_size: int = 7, workers: int = 0) -> torch.Tensor:
+    """All images of a set, as its batches bring them."""
+    return torch.cat(list(image_set.batches(batch_size, "cpu", workers)))

@@ -15,6 +15,12 @@ def rs(*key: int) -> np.random.RandomState:
     return np.random.RandomState(np.array([1, *key], dtype=np.uint32))
 
 
+def golden_case(method: str, case: int) -> dict[str, Tensor]:
+    """The tensors of one case in METHOD.npz, which stand there as METHOD<case>/<name>."""
+    stored, prefix = np.load(GOLDEN / f"{method}.npz"), f"{method}{case}/"
+    return {key.removeprefix(prefix): torch.from_numpy(stored[key]) for key in stored if key.startswith(prefix)}
+
+
 def fill_by_rule(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """New values for every tensor of a state dict, from its rank among the sorted names and its shape."""
     filled = {}

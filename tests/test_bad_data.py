@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from bad_files import (
     SCRIPTS,
     Fault,
@@ -23,12 +22,11 @@ from bad_files import (
     unprivileged,
     written,
 )
-from data_files import cifar_batch, write_cifar10, write_cifar100, write_pickle
+from data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
 from scipy.io import savemat
 
 from utils.data import cifar, svhn
-from utils.data.id_sets import IDData, load_id
-from utils.data.images import TensorImages
+from utils.data.id_sets import load_id
 from utils.data.ood_sets import load_ood
 from utils.errors import UserError
 from utils.prepare.download import file_md5
@@ -145,11 +143,6 @@ def test_a_flipped_memo_index_takes_no_memory(tmp_path):
 # ---------------------------------------------------------------- SVHN
 
 
-def id_data() -> IDData:
-    images = TensorImages("none", torch.zeros((2, 3, 32, 32), dtype=torch.uint8), torch.arange(2))
-    return IDData("none", images, images, ("a", "b"), (0.5,) * 3, (0.5,) * 3, 32, (0.2, 1.0), True)
-
-
 def mat_faults(content: dict, rng: np.random.Generator) -> Iterator[Fault]:
     def saved(fault: str, **changed: object) -> Fault:
         return fault, lambda path: savemat(path, {**content, **changed}, do_compression=bool(rng.integers(2)))
@@ -180,12 +173,12 @@ def test_a_thousand_faulty_svhn_files(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(svhn, "PUBLISHED_MD5", file_md5(path))
     if kind == "selection":
         path = path.rename(folder / svhn.SELECTED_FILE)
-    right = load_ood("SVHN", id_data(), tmp_path)
+    right = load_ood("SVHN", black_id_data(), tmp_path)
     assert len(right.notes) == (kind == "selection")
     whole = path.read_bytes()
 
     def is_right() -> bool:
-        images = load_ood("SVHN", id_data(), tmp_path)
+        images = load_ood("SVHN", black_id_data(), tmp_path)
         same = images.fingerprint == right.fingerprint
         named = ("no checksum", "not the published one")
         assert same or any(text in note and path.name in note for note in images.notes for text in named)
@@ -217,7 +210,7 @@ def test_places_that_may_not_be_read(name):
             places = [folder, *folder.iterdir()]
 
         def load() -> object:
-            return load_ood(name, id_data(), root) if name == "SVHN" else load_id(name, root)
+            return load_ood(name, black_id_data(), root) if name == "SVHN" else load_id(name, root)
 
         load()  # what is imported late is imported while that is allowed
         for place, owner, others in product([root, *places], (0, 4, 6, 7), (0, 1, 2, 3)):
@@ -248,5 +241,5 @@ def test_places_in_any_script_and_files_in_place_of_folders(tmp_path, script):
         assert is_one_clear_message(str(caught.value), tmp_path)
     for place, fault in ((root / "file", "this is a file"), (root / "nowhere", "SVHN not found")):
         with pytest.raises(UserError, match=fault) as caught:
-            load_ood("SVHN", id_data(), place)
+            load_ood("SVHN", black_id_data(), place)
         assert is_one_clear_message(str(caught.value), tmp_path)

@@ -22,9 +22,10 @@ from bad_files import (
     photo,
     unprivileged,
 )
+from data_files import black_id_data
 
 from utils.data.id_sets import IDData, load_id
-from utils.data.images import ImageSet, TensorImages
+from utils.data.images import ImageSet
 from utils.data.ood_sets import load_ood
 from utils.errors import UserError, shown
 
@@ -35,11 +36,6 @@ FAULTS = image_faults(np.random.default_rng(20230305))
 A_FOLDER = 10  # so many files are named in a note
 GOOD = encoded(photo(np.random.default_rng(0)), "png")
 BESIDE = BadFile("", "good.png", GOOD, "data", as_decoded(GOOD))
-
-
-def id_data(size: int) -> IDData:
-    images = TensorImages("none", torch.zeros((2, 3, size, size), dtype=torch.uint8), torch.arange(2))
-    return IDData("none", images, images, ("a", "b"), (0.5,) * 3, (0.5,) * 3, size, (0.2, 1.0), True)
 
 
 def class_folders(root: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
@@ -54,14 +50,14 @@ def class_folders(root: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
 
 
 def flat_ood(root: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
-    images = load_ood(f"mine={root / 'files'}", id_data(size))
+    images = load_ood(f"mine={root / 'files'}", black_id_data(size=size))
     return images, images.notes
 
 
 def official_ood(root: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
     (root / "DTD").mkdir()
     (root / "files").rename(root / "DTD" / "images")
-    images = load_ood("Textures", id_data(size), root)
+    images = load_ood("Textures", black_id_data(size=size), root)
     assert images.name.startswith("dtd (partial, ")
     return images, images.notes
 
@@ -130,15 +126,15 @@ def test_empty_class_folders_and_folders_that_are_files(tmp_path, number):
     if number % 3 == 2:
         (root / name / "notes.txt").write_text("no image")
     assert "has no images" in message_of(lambda: load_id("folder", root), tmp_path)
-    assert "holds no images" in message_of(lambda: load_ood(f"x={root / name}", id_data(SIZE)), tmp_path)
+    assert "holds no images" in message_of(lambda: load_ood(f"x={root / name}", black_id_data(size=SIZE)), tmp_path)
     shutil.rmtree(root / name)
     (root / name).write_bytes(b"a file in place of a folder")
     data = load_id("folder", root)
     assert len(data.train) == 2 and "not read" in data.notes[-1] and shown(name) in data.notes[-1]
     for action in (
         lambda: load_id("folder", root / name),
-        lambda: load_ood(f"x={root / name}", id_data(SIZE)),
-        lambda: load_ood("dtd", id_data(SIZE), root / name),
+        lambda: load_ood(f"x={root / name}", black_id_data(size=SIZE)),
+        lambda: load_ood("dtd", black_id_data(size=SIZE), root / name),
     ):
         assert "this is a file" in message_of(action, tmp_path)
     assert "not found" in message_of(lambda: load_id("ImageNet-100", root / name), tmp_path)
@@ -158,7 +154,7 @@ def test_files_that_may_not_be_read_are_skipped_and_named(size):
             for i in range(8):
                 (folder / "a" / f"{i}.png").chmod(0o200)
             with unprivileged():
-                images = load_ood(f"x={folder}", id_data(size))
+                images = load_ood(f"x={folder}", black_id_data(size=size))
                 data = load_id("folder", folder, image_size=size)
             assert len(images) == len(data.train) + len(data.test) == 12
             for notes in (images.notes, data.notes):
@@ -172,18 +168,19 @@ def test_folders_that_may_not_be_entered_are_named():
             (root / place).mkdir(parents=True)
             for name in ("good.png", "good 2.png"):
                 (root / place / name).write_bytes(GOOD)
+        load_id("ImageNet-100", root / "root")  # what is imported late is imported while that is allowed
         refused = 0
         for place in ("root", "root/train", "root/train/b", "root/val", "root/val/a"):
             for mode in (0o000, 0o111, 0o444):
                 for action in (
                     lambda: load_id("folder", root / "root"),
                     lambda: load_id("ImageNet-100", root / "root"),
-                    lambda: load_ood(f"x={root / 'root'}", id_data(SIZE)),
+                    lambda: load_ood(f"x={root / 'root'}", black_id_data(size=SIZE)),
                 ):
                     refused += _denied(action, root / place, mode)
         for place in ("root", "root/dtd", "root/dtd/images"):
             for mode in (0o000, 0o444):
-                refused += _denied(lambda: load_ood("dtd", id_data(SIZE), root / "root"), root / place, mode)
+                refused += _denied(lambda: load_ood("dtd", black_id_data(size=SIZE), root / "root"), root / place, mode)
         print(f"\nfolders that may not be entered: {refused} refused with their names")
         assert refused >= 30
 
@@ -211,6 +208,6 @@ def test_names_that_are_no_utf8(tmp_path):
             Path(os.fsdecode(folder + b"/%c.png" % name)).write_bytes(GOOD if name % 2 else b"damaged")
         except OSError:
             pytest.skip("this file system takes UTF-8 names only")
-    images = load_ood(f"x={tmp_path}", id_data(SIZE))
+    images = load_ood(f"x={tmp_path}", black_id_data(size=SIZE))
     assert len(images) == 16 and "16 of 32 images skipped" in images.notes[0] and "and 6 more" in images.notes[0]
     images.notes[0].encode("utf-8")

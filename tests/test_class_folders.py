@@ -5,18 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from data_files import write_images
+from data_files import joined, write_images
 from PIL import Image
 
 from utils.data import decode
 from utils.data.id_sets import load_id
 from utils.data.images import FileImages, TensorImages
 from utils.errors import UserError
-
-
-def joined(image_set, batch_size=7, workers=0):
-    return torch.cat(list(image_set.batches(batch_size, "cpu", workers)))
 
 
 def write_classes(root, names=("apple", "pear"), count=10, **options):

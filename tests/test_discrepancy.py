@@ -2,20 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from tests.golden_rules import GOLDEN
+from tests.golden_rules import golden_case
 from utils.evaluation.scores import discrepancy_score
 from utils.losses import discrepancy_loss
-
-
-def golden_case(case: int) -> dict[str, Tensor]:
-    stored = np.load(GOLDEN / "mcd.npz")
-    prefix = f"mcd{case}/"
-    return {key.removeprefix(prefix): torch.from_numpy(stored[key]) for key in stored if key.startswith(prefix)}
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -29,7 +21,7 @@ def entropy(row: list[float]) -> float:
 
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_loss_and_gradients_equal_the_author_s_code(case: int) -> None:
-    golden = golden_case(case)
+    golden = golden_case("mcd", case)
     heads = [golden[f"head{number}_logits"].clone().requires_grad_() for number in (1, 2)]
     loss = discrepancy_loss(*heads, margin=float(golden["margin"]))
     loss.backward()
@@ -41,7 +33,7 @@ def test_loss_and_gradients_equal_the_author_s_code(case: int) -> None:
 
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_score_is_minus_the_author_s_distance(case: int) -> None:
-    golden = golden_case(case)
+    golden = golden_case("mcd", case)
     found = discrepancy_score(golden["head1_logits"], golden["head2_logits"])
     torch.testing.assert_close(-found, golden["l1_distance"], rtol=1e-5, atol=1e-6)
     as_arrays = discrepancy_score(golden["head1_logits"].numpy(), golden["head2_logits"].numpy())

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from data_files import write_images
+from data_files import joined, write_images
 from PIL import Image
 
 from utils.data import decode
@@ -13,11 +13,6 @@ from utils.data.id_sets import load_id
 from utils.data.images import FileImages, TensorImages, read_image
 from utils.data.ood_sets import load_ood
 from utils.detection.files import decode_stream
-
-
-def joined(image_set, batch_size=7, workers=0):
-    return torch.cat(list(image_set.batches(batch_size, "cpu", workers)))
-
 
 # ---------------------------------------------------------------- decoding
 

@@ -8,13 +8,12 @@ import struct
 import numpy as np
 import pytest
 import torch
-from data_files import cifar_batch, write_cifar10, write_cifar100, write_pickle
+from data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
 from PIL import Image
 from scipy.io import savemat
 
 from utils.data import openood
-from utils.data.id_sets import IDData, load_id
-from utils.data.images import TensorImages
+from utils.data.id_sets import load_id
 from utils.data.ood_files import MissingSet
 from utils.data.ood_sets import load_ood
 from utils.data.ood_table import OPENOOD_COUNTS
@@ -36,8 +35,7 @@ def id_data(name, count=10_000):
     labels = torch.randint(0, classes, (count,), generator=torch.Generator().manual_seed(0))
     if count == 10_000:  # as many of each class as there are
         labels = torch.arange(classes).repeat(count // classes)[torch.randperm(count)]
-    images = TensorImages(f"{name} test", torch.zeros((count, 3, 32, 32), dtype=torch.uint8), labels)
-    return IDData(name, images, images, ("a",) * classes, (0.5,) * 3, (0.5,) * 3, 32, (0.2, 1.0), True)
+    return black_id_data(name, labels)
 
 
 def write_numbered(folder, names, mode="RGB"):

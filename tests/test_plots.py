@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from utils.evaluation import feature_plots, plots
-from utils.evaluation.drawing import STYLES, Album, drawable
+from utils.evaluation.drawing import Album, drawable
 from utils.evaluation.evaluation import ScoreResult
 from utils.evaluation.projection import project, sample_rows
 from utils.evaluation.tables import Row
@@ -75,7 +75,6 @@ def features(album, ood=OOD):
     return feature_plots.feature_projection(
         album,
         points,
-        "ID test",
         np.arange(50) % 10,
         name="features_pca",
         axis_labels=("one", "two"),
@@ -121,7 +120,7 @@ def test_on_paper_a_figure_is_a_pdf_of_one_column(draw, tmp_path, monkeypatch):
 @pytest.mark.parametrize("count", [1, 5])
 def test_any_number_of_sets_fits(count, tmp_path):
     ood = {f"set {i}": ID - i for i in range(count)}
-    for style, files in zip(STYLES, (6, 3), strict=True):
+    for style, files in zip(("screen", "paper"), (6, 3), strict=True):
         for draw in (histograms, roc, features):
             draw(Album(tmp_path / style, "", style), ood)
         assert len(list((tmp_path / style).iterdir())) == files

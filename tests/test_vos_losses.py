@@ -2,24 +2,17 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tests.golden_rules import GOLDEN
+from tests.golden_rules import golden_case
 from utils.losses import log_weighted_sum_exp, uncertainty_loss
-
-
-def golden_case(case: int) -> dict[str, Tensor]:
-    stored = np.load(GOLDEN / "vos.npz")
-    prefix = f"vos{case}/"
-    return {key.removeprefix(prefix): torch.from_numpy(stored[key]) for key in stored if key.startswith(prefix)}
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
 def test_equals_the_official_code_with_gradients(case: int) -> None:
-    golden = golden_case(case)
+    golden = golden_case("vos", case)
     logistic = nn.Linear(1, 2)
     logistic.load_state_dict({"weight": golden["logistic_weight"], "bias": golden["logistic_bias"]})
     inputs = [golden[name].clone().requires_grad_() for name in ("id_logits", "outlier_logits")]

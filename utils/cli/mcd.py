@@ -61,19 +61,24 @@ def _of_pretraining(
     parser: OptionParser, args: argparse.Namespace, settings: Mapping[str, Any], own: Sequence[str]
 ) -> argparse.Namespace:
     """The arguments of the first stage, from which alone its run folder has its name: fine-tunings share it."""
-    plain = {name: name.removeprefix(BEFORE) for name in own}
     epochs = args.pretrain_epochs or 0
     # The paper has 300 epochs, and a lower rate after 150 and 225.
     fixed = {**SCHEDULE, "lr_decay_epochs": (epochs // 2, 3 * epochs // 4) if epochs else ()}
-    first = argparse.Namespace(**{**vars(args), **fixed, **{plain[name]: getattr(args, name) for name in own}})
+
+    def of_first(values: Mapping[str, Any]) -> dict[str, Any]:
+        """With those of the pre-training under the names that a training knows them by."""
+        return {**values, **fixed, **{name.removeprefix(BEFORE): values[name] for name in own}}
+
+    first = argparse.Namespace(**of_first(vars(args)))
     shared = {name: option for name, option in args.options.items() if name not in parser.of_one_stage}
     first.options = {**shared, "stage": args.options["stage"]}
     first.stage = "pretrain"
     # --resume none begins the last stage anew, not one that other runs may rest on.
     first.resume = args.resume if args.stage == "pretrain" else "auto"
-    first.name = run_name(first, {**settings, **fixed, **{plain[name]: settings[name] for name in own}}, "mcd-pretrain")
-    typed = {name: option for name, option in args.options.items() if name in own or name in first.options}
-    typed = {name: option for name, option in typed.items() if name not in SCHEDULE and name not in plain.values()}
+    first.name = run_name(first, of_first(settings), "mcd-pretrain")
+    of_second = {*SCHEDULE, *(name.removeprefix(BEFORE) for name in own)}
+    known = {*own, *first.options} - of_second
+    typed = {name: option for name, option in args.options.items() if name in known}
     asked = argparse.Namespace(**{**vars(args), "stage": "pretrain", "options": typed})
     first.command = command(asked, parser.prog, settings, first={"in_dataset": args.in_dataset})
     return first

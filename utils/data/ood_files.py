@@ -22,7 +22,7 @@ DRAWN_HERE = "# drawn by prepare_data.py: "
 
 
 class MissingSet(UserError):
-    """An OOD set that is not on disk. Attributes: name, path (where it was looked for first), source."""
+    """An OOD set, by its `name`, that is not on disk."""
 
     def __init__(self, row: OODSet, places: list[Path], remark: str = "") -> None:
         looked = "\n               ".join(shown(place) for place in places)
@@ -32,8 +32,6 @@ class MissingSet(UserError):
             f"  or         : pass --ood-loc /path/to/folder, or NAME=PATH for a folder of your own images"
         )
         self.name = row.name
-        self.path = places[0]
-        self.source = row.source
 
 
 def existing_places(root: Path, folders: tuple[str, ...]) -> list[Path]:

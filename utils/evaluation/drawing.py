@@ -18,7 +18,6 @@ from utils.files import atomic_write
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 ID_COLOR, OOD_COLOR, OOD_GREY = BLUE, ORANGE, "0.62"
 CURVE_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, "black")
-STYLES = ("screen", "paper")
 FONT_SIZE = {"screen": 9, "paper": 7}
 PAPER_COLUMN = 3.3  # inches
 MAX_COLUMNS = {"screen": 4, "paper": 2}

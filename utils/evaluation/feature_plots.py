@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from utils.evaluation.drawing import OOD_GREY, Album, drawable
+from utils.evaluation.evaluation import ID_TEST
 
 # Tol's colours, which people with colour-blindness can tell apart.
 CLASS_COLORS = "#332288 #88CCEE #44AA99 #117733 #DDCC77 #CC6677 #882255 #AA4499 #999933 #666666".split()
@@ -19,7 +20,6 @@ ANGLES_IN_CELLS = 12
 def feature_projection(
     album: Album,
     points: dict[str, np.ndarray],
-    id_name: str,
     labels: np.ndarray,
     *,
     name: str,
@@ -29,11 +29,11 @@ def feature_projection(
     """Projected features (N, 2), one panel per OOD set: OOD in grey behind the same ID points, coloured by class.
 
     Args:
-        points: name -> (N, 2), among them `id_name`.    labels: (N,) classes of the ID points.
+        points: ID_TEST and each OOD set -> (N, 2).    labels: (N,) classes of the ID points.
         name: of the figure's file.    axis_labels: of both axes.
     """
-    shown = points[id_name]
-    groups = {group: rows for group, rows in points.items() if group != id_name}
+    shown = points[ID_TEST]
+    groups = {group: rows for group, rows in points.items() if group != ID_TEST}
     every = np.concatenate(list(points.values()))
     low, high = every.min(0), every.max(0)
     margin = 0.04 * (high - low)
@@ -49,7 +49,7 @@ def feature_projection(
         if len(class_names) <= len(CLASS_COLORS):
             handles = [_dot(color, drawable(each)) for color, each in zip(colors, class_names, strict=True)]
         else:
-            handles = [_dot("C0", f"{id_name}, coloured by class")]
+            handles = [_dot("C0", f"{ID_TEST}, coloured by class")]
         handles.append(_dot(OOD_GREY, "OOD"))
         columns = 3 if album.style == "paper" else len(handles) if len(handles) < 9 else 6
         figure.legend(handles=handles, loc="outside upper center", ncols=columns)

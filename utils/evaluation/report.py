@@ -209,5 +209,5 @@ def _draw_features(
     points, axes = project(sampled, ID_TEST, projection, seed)
     labels = evaluation.test.labels[chosen[ID_TEST]].numpy()
     return feature_plots.feature_projection(
-        album, points, ID_TEST, labels, name=f"features_{projection}", axis_labels=axes, class_names=class_names
+        album, points, labels, name=f"features_{projection}", axis_labels=axes, class_names=class_names
     )

@@ -235,7 +235,9 @@ class Experiment:
 
 
 EXPERIMENTS = {
-    "reproduce": Experiment(reproduce_options, reproduce_steps, beside_published),
+    "reproduce": Experiment(
+        reproduce_options, reproduce_steps, beside_published, id_names=("CIFAR-10", "CIFAR-100", "ImageNet-100")
+    ),
     "ablation": Experiment(ablation_options, ablation_steps, all_values),
     "compare_digits": Experiment(digits_options, digits_steps, three_methods, id_names=("digits",)),
     "compare_objectives": Experiment(objectives_options, objectives_steps, with_differences),

@@ -163,6 +163,12 @@ def test_a_failure_says_how_to_go_on(tmp_path):
     assert "give the same command again" in done.stderr
 
 
+def test_id_sets_without_a_paper_are_refused(planned, capsys):
+    with pytest.raises(SystemExit) as ended:
+        planned("digits")
+    assert ended.value.code == 2 and "choose from 'CIFAR-10', 'CIFAR-100', 'ImageNet-100'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options",
     [("--", "--name", "x"), ("--", "--in_dataset=digits"), ("four",), ("--methods", "csi"), ("--", "--bogus")],

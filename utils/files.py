@@ -45,7 +45,8 @@ def portable(path: str | Path) -> str:
 
 def local(text: str | Path) -> Path:
     """The place that `portable` has written down."""
-    return REPOSITORY / Path(text).expanduser()
+    # Without `..`, as it is shown in messages; `portable` went up from the repository without looking at links, too.
+    return Path(os.path.normpath(REPOSITORY / Path(text).expanduser()))
 
 
 def _from_here(path: Path) -> str:

@@ -128,7 +128,8 @@ def _possible_configs(network: str, found: Mapping[str, torch.Size]) -> Iterator
     if network == "VOSNet":
         config["uncertainty"] = "energy" in found
     stem = "conv1.weight" if network == "VOSNet" else "encoder.conv1.weight"
-    for arch in IMAGENET_ARCHS if imagenet else CIFAR_BLOCKS if network == "CIDERNet" else ARCHS:
+    archs = CIFAR_BLOCKS if network == "CIDERNet" else ARCHS
+    for arch in IMAGENET_ARCHS if imagenet else archs:
         width = {"width": found[stem][0]} if arch in CIFAR_BLOCKS and not imagenet else {}
         yield {"arch": arch, **config, **width}
 

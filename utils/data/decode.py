@@ -70,7 +70,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         # Mode "I" is what Pillow gives for 16-bit PGM, and for 16-bit PNG before version 11.
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
-        scale = 1 / 257 if image.mode != "F" else 255 if values.max() <= 1 else 1
+        scale = 1 / 257
+        if image.mode == "F":
+            scale = 255 if values.max() <= 1 else 1
         return Image.fromarray(np.rint((values * scale).clip(0, 255)).astype(np.uint8)).convert("RGB")
     if image.mode in ("P", "PA", "La", "RGBa"):
         # Straight to RGB, Pillow warns about palettes with transparency, and knows no way for premultiplied alpha.

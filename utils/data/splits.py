@@ -72,7 +72,8 @@ def choice_size(name: str, images: int, wanted: int | None = None) -> int:
     Raises:
         UserError: fewer than 50, or nothing is left to be scored.
     """
-    size = wanted if wanted is not None else PAPER_CHOICE if images >= FULL_SET else images // 10
+    usual = PAPER_CHOICE if images >= FULL_SET else images // 10
+    size = usual if wanted is None else wanted
     if not SMALLEST_CHOICE <= size <= images - 2:
         raise UserError(
             f"{name} gives {size} of its {images:,} images for the choice of the epoch: at least {SMALLEST_CHOICE} are "

@@ -51,7 +51,9 @@ def feature_projection(
         else:
             handles = [_dot("C0", f"{ID_TEST}, coloured by class")]
         handles.append(_dot(OOD_GREY, "OOD"))
-        columns = 3 if album.style == "paper" else len(handles) if len(handles) < 9 else 6
+        columns = 3
+        if album.style == "screen":
+            columns = len(handles) if len(handles) < 9 else 6
         figure.legend(handles=handles, loc="outside upper center", ncols=columns)
         return album.save(figure, name)
 

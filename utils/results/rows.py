@@ -200,11 +200,11 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
     """
     try:
         found = read_json(path)
+        date = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+        common = _common(found) | {"date": date, "experiment": experiment}
         cells = [
             {
-                **_common(found),
-                "date": datetime.date.fromtimestamp(path.stat().st_mtime).isoformat(),
-                "experiment": experiment,
+                **common,
                 "score": name,
                 "K": _text(score["k"]),
                 "ood": shown,
@@ -292,4 +292,6 @@ def _setting(value: Any) -> str:
 
 
 def _text(value: Any, digits: int | None = None) -> str:
-    return "" if value is None else str(value) if digits is None else f"{value:.{digits}f}"
+    if value is None:
+        return ""
+    return str(value) if digits is None else f"{value:.{digits}f}"

@@ -41,14 +41,14 @@ class ImageSet(ABC):
         name: str,
         size: int,
         labels: torch.Tensor | None,
-        count: int,
         notes: Sequence[str] = (),
         official_complete: bool = False,
     ) -> None:
+        # Called once the images are there, so that they can be counted.
         if labels is not None:
             labels = torch.as_tensor(labels, dtype=torch.int64)
-            if labels.shape != (count,):
-                raise ValueError(f"{name}: labels of shape {tuple(labels.shape)} for {count} images")
+            if labels.shape != (len(self),):
+                raise ValueError(f"{name}: labels of shape {tuple(labels.shape)} for {len(self)} images")
         self.name = name
         self.size = size
         self.labels = labels
@@ -115,8 +115,8 @@ class TensorImages(ImageSet):
         square_rgb = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
         if images.dtype != torch.uint8 or not square_rgb:
             raise ValueError(f"{name}: expected (N, 3, S, S) uint8, got {tuple(images.shape)} {images.dtype}")
-        super().__init__(name, images.shape[-1], labels, len(images), **facts)
         self.images = images.contiguous()
+        super().__init__(name, images.shape[-1], labels, **facts)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -144,8 +144,8 @@ class FileImages(ImageSet):
     def __init__(
         self, name: str, paths: Sequence[str | Path], size: int, labels: torch.Tensor | None = None, **facts: Any
     ) -> None:
-        super().__init__(name, size, labels, len(paths), **facts)
         self.paths = tuple(Path(path) for path in paths)
+        super().__init__(name, size, labels, **facts)
 
     def __len__(self) -> int:
         return len(self.paths)

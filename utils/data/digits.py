@@ -6,7 +6,6 @@ held out. The last fifth of each class, in the file's order, is the test set, wh
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from utils.data.images import Read, TensorImages, resized
@@ -40,6 +39,8 @@ def held_out_digits() -> Tensor:
 
 
 def _all_digits() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits  # which takes a second, and other sets do without
+
     bunch = load_digits()
     grey = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))
     return resized(grey[:, None].expand(-1, 3, -1, -1), SIZE), torch.from_numpy(bunch.target).long()

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 
 def uniform_noise(count: int, size: int, seed: int) -> torch.Tensor:
@@ -19,6 +18,8 @@ def gaussian_noise(count: int, size: int, seed: int) -> torch.Tensor:
 
 def photograph_patches(count: int, size: int, seed: int) -> torch.Tensor:
     """Random squares of a flower and of a temple, by turns: (count, 3, size, size) uint8."""
+    from sklearn.datasets import load_sample_images  # which takes a second, and few evaluations need
+
     photographs = [_at_least(photograph, size) for photograph in load_sample_images().images]
     rng = np.random.default_rng(seed)
     patches = np.empty((count, 3, size, size), dtype=np.uint8)

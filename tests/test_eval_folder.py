@@ -1,5 +1,6 @@
 """The folder of an evaluation: tried first, kept from other evaluations, rid of pictures that no longer belong."""
 
+import errno
 import json
 import shutil
 import sys
@@ -66,6 +67,16 @@ def test_pictures_that_no_longer_belong_are_removed(run_eval, trained, tmp_path)
         (out / name).write_text("old")
     assert run_eval("--ckpt", trained, *FAST, "--out", out)[0] == 0
     assert [path.name for path in out.glob("*.p*")] == ["my_own.png"]
+
+
+def test_what_is_cut_short_has_no_metrics_by_which_it_counts_as_done(run_eval, trained, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(eval_cider.report, "write_tables", full)
+    status, _, err = run_eval("--ckpt", trained, *FAST, "--out", tmp_path / "out")
+    assert status == 1 and "No space left on device" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.npz"]
 
 
 @pytest.mark.parametrize("wanted", ["file/out", "file"])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from utils.data import decode
 from utils.data.id_sets import load_id
+from utils.data.image_folder import IMAGE_SUFFIXES
 from utils.data.images import FileImages, TensorImages, read_image
 from utils.data.ood_sets import load_ood
 from utils.detection.files import decode_stream
@@ -32,6 +33,11 @@ def test_images_of_any_mode_and_size(tmp_path, mode, size):
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
     if mode != "1":
         assert np.abs(pixels.astype(int) - 100).max() <= 2
+
+
+def test_every_usual_name_of_a_jpeg_is_one_of_an_image():
+    Image.init()
+    assert {suffix for suffix, kind in Image.EXTENSION.items() if kind == "JPEG"} <= IMAGE_SUFFIXES
 
 
 def test_16_bit_images_are_scaled_and_not_clipped(tmp_path):

@@ -16,7 +16,7 @@ from utils.data.places import as_user_errors, folders_in, require_folder
 from utils.errors import UserError, shown
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
 )
 # Up to this size and total, images are decoded once and kept; training crops of larger ones come from the files.
 MAX_SIZE_IN_MEMORY = 64

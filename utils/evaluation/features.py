@@ -156,5 +156,5 @@ def _cached(folder: Path, name: str, key: str, compute: Callable[[], dict[str, T
     try:
         save({"key": key, "outputs": outputs}, path)
     except UserError as error:
-        warn(f"feature cache {path} could not be written ({one_line(error)})")
+        warn(f"feature cache: {one_line(error)}")
     return outputs

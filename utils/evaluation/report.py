@@ -38,8 +38,6 @@ def write_numbers(
         facts: what else metrics.json should state, see `about`.
     """
     metrics, arrays = folder / "metrics.json", folder / "scores.npz"
-    with atomic_write(metrics, "w") as stream:
-        json.dump(_metrics(found, ood, evaluation) | facts, stream, indent=2, ensure_ascii=False)
     scores = {"id_labels": evaluation.test.labels.numpy(), "id_knn_classes": evaluation.knn_classes.numpy()}
     for place, result in enumerate(evaluation.results):
         prefix = f"{result.name}/" if place else ""
@@ -47,7 +45,11 @@ def write_numbers(
         scores |= {f"{prefix}ood/{name}": values for name, values in result.ood_scores.items()}
     with atomic_write(arrays) as stream:
         np.savez(stream, **scores)
-    return [metrics, arrays, *write_tables(folder, "table", found)]
+    written = write_tables(folder, "table", found)
+    # Last, for by it a plan of many runs knows that the rest is there.
+    with atomic_write(metrics, "w") as stream:
+        json.dump(_metrics(found, ood, evaluation) | facts, stream, indent=2, ensure_ascii=False)
+    return [metrics, arrays, *written]
 
 
 def write_tables(folder: Path, name: str, found: Sequence[Table]) -> list[Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands import shell
 from train_cider import parse_arguments
+from utils.errors import UserError
 from utils.evaluation.metrics import ood_metrics
 from utils.results import paired, rows
 from utils.results.differences import Difference, tables
@@ -169,6 +170,13 @@ def test_differences_are_paired_by_seed_and_their_interval_is_over_seeds_and_the
         expected = np.quantile(drawn, [0.025, 0.975])
         width = expected[1] - expected[0]
         assert [float(found[ood].low), float(found[ood].high)] == pytest.approx(expected, abs=0.12 * width)
+
+
+def test_scores_that_are_gone_are_named_with_what_to_do(evaluated):
+    path = next(iter(evaluated))
+    path.with_name("scores.npz").unlink()
+    with pytest.raises(UserError, match=r"scores.npz can not be read: No such file(?s:.*)delete .*metrics.json"):
+        paired.paired_differences([*evaluated], "", resamples=3)
 
 
 def test_one_pair_has_an_interval_over_images_alone(evaluated):

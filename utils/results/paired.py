@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.errors import UserError
 from utils.evaluation.bootstrap import bootstrap_metrics, interval
 from utils.results.aggregate import by_columns, means_of
 from utils.results.differences import SAME, Difference
@@ -34,7 +35,7 @@ def paired_differences(
     runs: dict[tuple, dict[int | None, _Run]] = defaultdict(dict)
     for path in evaluations:
         rows = by_columns(from_metrics(path), [*SAME, "method", "seed"])
-        with np.load(path.with_name("scores.npz")) as arrays:
+        with _scores_beside(path) as arrays:
             for (*same, method, seed), its in rows.items():
                 prefix = f"{its[0].score}/" if f"{its[0].score}/id" in arrays else ""  # the first score has none
                 oods = {row.ood: arrays[f"{prefix}ood/{row.ood}"] for row in its}
@@ -48,6 +49,17 @@ def paired_differences(
             facts = dict(zip(SAME, same, strict=True), method=method, experiment=experiment, runs=len(pairs))
             found += [Difference(**facts, **numbers) for numbers in _between(pairs, facts["benchmark"], facts["id"])]
     return found
+
+
+def _scores_beside(metrics: Path) -> np.lib.npyio.NpzFile:
+    place = metrics.with_name("scores.npz")
+    try:
+        return np.load(place)
+    except OSError as error:
+        raise UserError(
+            f"{place} can not be read: {error.strerror or error}\n"
+            f"  do         : delete {metrics}, and give the same command again, which evaluates anew"
+        ) from error
 
 
 def _between(pairs: Sequence[tuple[_Run, _Run]], benchmark: str, id_name: str) -> list[dict[str, str | Decimal]]:

@@ -29,6 +29,7 @@ from utils.data.ood_table import full_ood_name
 from utils.errors import run_script
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import Grid, as_text
+from utils.files import require_writable
 from utils.results import differences, published, rows
 from utils.results.aggregate import aggregate
 from utils.results.plan import Step, carry_out, make_step, parse_training
@@ -288,6 +289,8 @@ def main() -> None:
     """Do what is not done, then print the tables of everything."""
     experiment, args = parse_arguments()
     start()
+    if args.csv and not args.dry_run:
+        require_writable(args.csv.parent)
     steps = experiment.steps(args)
     if carry_out(steps, dry_run=args.dry_run):
         found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]

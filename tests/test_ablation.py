@@ -90,6 +90,12 @@ def test_wrong_usage_is_one_message_with_status_2(ablation, arguments, said):
     assert done.status == 2 and said in done.err
 
 
+def test_a_file_of_rows_that_can_not_be_written_is_met_before_the_first_training(ablation, tmp_path):
+    (tmp_path / "file").touch()
+    done = ablation("w", "--csv", tmp_path / "file" / "rows.csv", "--", *SMALL, "--checkpoints", tmp_path)
+    assert done.status == 1 and "nothing can be written to" in done.err and "[1/" not in done.out
+
+
 def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(ablation, tmp_path):
     command = ("no-dispersion", "--in-dataset", "digits", "--seeds", "4", "--ood-sets", "photographs", "--csv")
     command = (*command, tmp_path / "rows.csv", "--", *SMALL, "--checkpoints", tmp_path)

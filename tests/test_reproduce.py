@@ -103,6 +103,21 @@ def test_an_evaluation_that_missed_a_set_is_done_again_when_the_set_is_there(tmp
         assert step.is_evaluated() is is_done
 
 
+def test_a_set_that_openood_reads_from_elsewhere_may_be_missing_from_a_done_evaluation(tmp_path):
+    """OpenOOD's places365 are the validation images of Places365, and the set of CIDER's table does not stand in."""
+    checkpoint = tmp_path / "checkpoint_1.pth.tar"
+    checkpoint.write_bytes(b"weights")
+    usual = {"benchmark": "openood", "ood_loc": portable(tmp_path)}
+    missing = {"MNIST": "not found", "Places365-val": "not found"}
+    found = {"checkpoint": {"sha256": file_sha256(checkpoint)}, "settings": usual, "missing": missing}
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    args = argparse.Namespace(in_dataset="CIFAR-10")
+    step = plan.Step("", ("x",), args, checkpoint, usual | {"ood_loc": tmp_path}, tmp_path)
+    for name, is_done in (("places365", True), ("places365_val", False)):
+        (tmp_path / name).mkdir()
+        assert step.is_evaluated() is is_done
+
+
 @pytest.mark.parametrize(
     ("options", "full"),
     [

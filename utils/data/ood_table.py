@@ -192,6 +192,8 @@ OPENOOD_COUNTS = {
     "CIFAR-10": {"CIFAR-100": 9_000, "TIN": 7_793, **_FAR, "places365": 35_195},
     "CIFAR-100": {"CIFAR-10": 10_000, "TIN": 6_526, **_FAR, "places365": 33_773},
 }
+# Sets of OpenOOD whose images are another set of the table than that of their name.
+OPENOOD_FILES = {"places365": "Places365-val"}
 
 
 def find_ood_set(name: str) -> OODSet | None:

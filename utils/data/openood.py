@@ -19,7 +19,7 @@ from utils.data.id_sets import IDData
 from utils.data.image_folder import list_images
 from utils.data.images import ImageSet
 from utils.data.ood_files import MissingSet, at_size, existing_places, load_arrays, load_cifar_set, named_by_count
-from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
+from utils.data.ood_table import OPENOOD_COUNTS, OPENOOD_FILES, find_ood_set
 from utils.data.places import as_user_errors
 from utils.errors import UserError
 from utils.files import file_sha256, read_json
@@ -85,7 +85,7 @@ def load_set(name: str, id_data: IDData, root: str | Path | None = None) -> Imag
         content = _files("TIN", root, lambda number: number not in left_out)
     elif row.name == "places365":
         left_out = set(lists["places365_left_out"])
-        content = _files("Places365-val", root, lambda number: number not in left_out)
+        content = _files(OPENOOD_FILES[row.name], root, lambda number: number not in left_out)
     else:
         content = _files(row.name, root)
     return named_by_count(at_size(row.name, content, id_data.size, notes), row.name, count)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from utils.data.id_records import ID_SETS
-from utils.data.ood_table import OPENOOD_COUNTS, find_ood_set
+from utils.data.ood_table import OPENOOD_COUNTS, OPENOOD_FILES, find_ood_set
 
 CIFARS = ("CIFAR-10", "CIFAR-100")
 
@@ -21,6 +21,7 @@ class Benchmark:
         positive: "ID" or "OOD", the class that its FPR95 calls positive.
         groups: ID set -> group, which has a mean ("mean", "near", "far") -> its OOD sets in their order.
         counts: ID set -> OOD set -> images of a whole one, where the benchmark has others than the table of sets.
+        files: OOD set -> the one of the table that has its images, where that is another.
         lists: module of a benchmark that chooses its images by lists, with `load_set`, `id_rows`, `validation_set` and
             `lists_sha256`; "" for the sets of the table and the whole ID test set.
         neighbours: candidates for K of the KNN score, of which the best on validation images of `lists` is taken, ties
@@ -32,6 +33,7 @@ class Benchmark:
     positive: str
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     lists: str = ""
     neighbours: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -71,6 +73,7 @@ BENCHMARKS = {
                 "CIFAR-100": {"near": ("CIFAR-10", "TIN"), "far": _FAR},
             },
             counts=OPENOOD_COUNTS,
+            files=OPENOOD_FILES,
             lists="utils.data.openood",
             neighbours=(50, 100, 200, 500, 1000),
             notes=(

@@ -66,7 +66,8 @@ class Step:
 
         if self.evaluation.get("ood_sets"):
             return []
-        names = BENCHMARKS[self.evaluation["benchmark"]].sets(self.args.in_dataset)
+        benchmark = BENCHMARKS[self.evaluation["benchmark"]]
+        names = [benchmark.files.get(name, name) for name in benchmark.sets(self.args.in_dataset)]
         return absent_sets(names, self.args.in_dataset, self.evaluation.get("ood_loc"))
 
     def commands(self) -> list[list[str]]:

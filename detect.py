@@ -30,7 +30,7 @@ from utils.detection.reference import reference_path, save_reference
 from utils.errors import UserError, note, one_line, run_script, shown, warn
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.registry import SCORES, check_names
-from utils.files import require_writable
+from utils.files import require_place
 from utils.zoo import model_file
 
 # So many images or fewer are listed on the console, too.
@@ -55,7 +55,7 @@ def find_images(path: Path) -> Listing:
 def fit(args: argparse.Namespace, **settings: Any) -> None:
     """Make the reference statistics from --fit and store them; `settings`: how features are computed."""
     place = args.reference or reference_path(args.ckpt)
-    require_writable(place.parent)
+    require_place(place)
     chosen = {"score": args.score, "k": args.K or 10, "seed": args.seed or 0}
     reference = fit_reference(load_checkpoint(args.ckpt), args.fit, **chosen, workers=args.workers, **settings)
     try:
@@ -124,8 +124,7 @@ def main() -> None:
     }
     check_names([args.score] if args.score else [])
     for path in filter(None, (args.csv, args.json, args.sheet)):
-        if not path.exists():  # /dev/stdout does, in a folder that nobody writes to
-            require_writable(path.parent)
+        require_place(path)
     if args.model:
         args.ckpt = model_file(args.model)
         args.reference = args.reference or reference_path(args.ckpt, small=True)

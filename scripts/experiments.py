@@ -29,7 +29,7 @@ from utils.data.ood_table import full_ood_name
 from utils.errors import run_script
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.grid import Grid, as_text
-from utils.files import require_writable
+from utils.files import require_place
 from utils.results import differences, published, rows
 from utils.results.aggregate import aggregate
 from utils.results.plan import Step, carry_out, make_step, parse_training
@@ -290,7 +290,7 @@ def main() -> None:
     experiment, args = parse_arguments()
     start()
     if args.csv and not args.dry_run:
-        require_writable(args.csv.parent)
+        require_place(args.csv)
     steps = experiment.steps(args)
     if carry_out(steps, dry_run=args.dry_run):
         found = [row for step in steps for row in rows.from_metrics(step.metrics, step.experiment)]

@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bad_files import unprivileged
 
 from utils.errors import UserError, one_line, shown
-from utils.files import atomic_write, check_archive, read_json, require_writable
+from utils.files import atomic_write, check_archive, read_json, require_place, require_writable
 
 KILLED = """
 import sys
@@ -70,6 +71,17 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     with unprivileged(), pytest.raises(UserError, match="locked/new: Permission denied"):
         require_writable(tmp_path / "locked" / "new")
+
+
+def test_a_file_needs_a_folder_that_can_be_written_also_where_it_is_there_and_a_device_does_not(tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "rows.csv").touch(mode=0o666)
+    locked.chmod(0o555)
+    with unprivileged():
+        with pytest.raises(UserError, match="nothing can be written to .*locked: Permission denied"):
+            require_place(locked / "rows.csv")
+        require_place(Path("/dev/null"))
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"x": Infinity}', "NaN", "", "[1", '"\\ud800"x', "9" * 5000])

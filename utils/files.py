@@ -68,8 +68,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | N
     path = Path(path)
     # Bytes in a name that are no UTF-8 become escapes, in JSON and YAML those of the very same name.
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-    # /dev/stdout is a link, and may lead to a file.
-    if path.exists() and not path.is_dir() and (not path.is_file() or path.absolute().parent == Path("/dev")):
+    if _is_written_into(path):
         with open(path, mode, **text) as stream:
             yield stream
         return
@@ -87,6 +86,13 @@ def atomic_write(path: str | Path, mode: str = "wb", *, previous: str | Path | N
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_written_into(path: Path) -> bool:
+    """Whether there is a device or a pipe, which must stay what it is."""
+    # /dev/stdout is a link, and may lead to a file.
+    special = os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path)
+    return special or (os.path.isfile(path) and path.absolute().parent == Path("/dev"))
 
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
@@ -140,6 +146,12 @@ def require_writable(folder: str | Path) -> None:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise UserError(f"nothing can be written to {folder}: {error.strerror}") from error
+
+
+def require_place(path: Path) -> None:
+    """Raise a UserError unless `atomic_write` can put a file at `path`; for the start of what takes minutes."""
+    if not _is_written_into(path):
+        require_writable(path.parent)
 
 
 def read_json(path: Path) -> Any:

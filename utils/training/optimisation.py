@@ -82,7 +82,7 @@ class Optimisation:
         """The losses of each step; on a GPU the next call may overwrite them."""
         lr = float(torch.tensor(lr)) if self._records else lr  # as exact as in a recording, so that both are one run
         if batch.size != self._compile_size:
-            # The first of its size looks for the fastest algorithms, which takes the time of an epoch on a GPU.
+            # The first of its size looks for the fastest algorithms, which may take longer than an epoch on a GPU.
             self.steady = self._compile_size is None or batch.size in self._rests
             self._rests.add(batch.size)
             return self._take(self._network, batch, lr)

@@ -143,6 +143,14 @@ def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback():
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+def test_garbage_is_collected_while_a_script_works():
+    script = (
+        "import gc; from utils.cli.start import start; start(lambda _: None); off = not gc.isenabled()\n"
+        "from utils.errors import run_script; run_script(lambda: 0 if off and gc.isenabled() else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY).returncode == 0
+
+
 def test_where_ctrl_c_is_ignored_it_stays_so():
     script = (
         "import os, signal; signal.signal(2, signal.SIG_IGN); from utils.cli.start import start; start(lambda _: None);"

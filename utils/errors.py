@@ -1,6 +1,7 @@
 """What users are told: the one exception for their mistakes, notes, warnings, and foreign words fit for a message."""
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -34,6 +35,7 @@ def run_script(main: Callable[[], int | None]) -> None:
 
     A UserError becomes one clear message and its status; Ctrl-C ends with status 130. Warnings are one line, too.
     """
+    gc.enable()  # off since `start`
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `start` has left it
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -53,7 +53,8 @@ def train(feed: Feed, steps: int, device: torch.device, *options: str, method: s
 
 
 def _cider(options: list[str], device: torch.device) -> tuple[Run, Recipe]:
-    args = train_cider.parse_arguments(command_line=["--prototype-init", "simplex", *options])
+    start = [] if "palm" in options else ["--prototype-init", "simplex"]  # or they start at the means of the noise
+    args = train_cider.parse_arguments(command_line=[*start, *options])
     data = random_data(BATCHES * args.batch_size)
     return open_run(args, data, args.loss, device), train_cider.make_recipe(args, data)
 

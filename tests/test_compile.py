@@ -5,6 +5,7 @@ The compiler's back end here is aot_eager, which traces like the real one and ge
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -82,16 +83,20 @@ def batches(method: str, device: torch.device) -> Iterator[Batch]:
 
 
 def train(method: str, device: torch.device, recipe: Recipe | None = None, **more) -> tuple[list[dict], Optimisation]:
-    """The losses of all steps, from the same start, and what took them."""
+    """The losses of all steps, from the same start, and what took them.
+
+    In float64, for in float32 rounding alone grows to 10 % in these steps, on few images and channels.
+    """
     recipe = recipe or recipe_of(method)
     for module in recipe.modules.values():
-        module.to(device).train()
+        module.to(device, torch.float64).train()
     settings = RunSettings(seed=0, epochs=2, batch_size=FULL, learning_rate=0.1)
     optimizer = sgd(recipe, settings, device)
     network = ForwardPass(recipe.model, recipe.forward, recipe.late)
     taken = Optimisation(network, recipe, optimizer, Precision("off", device), device, **more)
     found = []
     for batch in batches(method, device):
+        batch = replace(batch, **{k: v.double() for k, v in batch.tensors().items() if v.is_floating_point()})
         for losses in taken(batch, 0.01 + 0.001 * batch.index):
             found.append({name: value.item() for name, value in losses.items()})
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 + 0.001 * batch.index)
@@ -101,7 +106,7 @@ def train(method: str, device: torch.device, recipe: Recipe | None = None, **mor
 def assert_same(ours: list[dict], theirs: list[dict]) -> None:
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
-        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+        assert one == pytest.approx(other, rel=1e-7, abs=1e-7)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -170,16 +175,12 @@ def test_a_compiler_that_fails_is_one_message(tmp_path):
 
 @needs_gpu
 @pytest.mark.parametrize("method", METHODS)
-def test_a_recorded_step_trains_like_the_plain_one(method, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding alone grows to 8 % in these steps
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+def test_a_recorded_step_trains_like_the_plain_one(method):
     gpu = torch.device("cuda")
     plain, _ = train(method, gpu)
     recorded, taken = train(method, gpu, compile_size=FULL)
     assert taken._recording is not None
-    assert len(recorded) == len(plain)
-    for one, other in zip(recorded, plain, strict=True):
-        assert one == pytest.approx(other, rel=0.02, abs=0.02)
+    assert_same(recorded, plain)
 
 
 @needs_gpu
@@ -194,7 +195,7 @@ def test_a_step_that_reads_on_the_host_goes_on_without_a_recording(capsys):
     object.__setattr__(recipe, "steps", (reads,))
     found, taken = train("ce", gpu, recipe, compile_size=FULL)
     assert taken._recording is None
-    assert found[-1] == pytest.approx(plain[-1], rel=0.02, abs=0.02)
+    assert_same(found, plain)
     assert capsys.readouterr().err.count("can not be recorded as a CUDA graph") == 1
 
 

@@ -104,6 +104,34 @@ def test_an_epoch_can_be_entered_at_any_batch(request, source):
             assert_same(one, other)
 
 
+@pytest.mark.parametrize("kind", [TwoViews, PaddedCrop, Plain])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_batches_that_are_made_together_are_those_made_alone(memory, kind, world_size):
+    """As on a GPU without --compile."""
+    common = dict(batch_size=11, rank=world_size - 1, world_size=world_size, channels_last=True)
+    alone = list(train_batches(memory, views(kind), **common).epoch(1))
+    for start in (0, 1, 4):
+        source = train_batches(memory, views(kind), **common)
+        source._together = 3
+        together = list(source.epoch(1, start=start))
+        assert len(together) == len(alone) - start
+        for one, other in zip(together, alone[start:], strict=True):
+            assert_same(one, other)
+            assert one.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batches_are_made_in_the_same_groups_wherever_an_epoch_is_entered(memory, monkeypatch):
+    augmentation, made = views(), []
+    apply = augmentation.apply
+    monkeypatch.setattr(augmentation, "apply", lambda images, *more: made.append(len(images)) or apply(images, *more))
+    source = train_batches(memory, augmentation)
+    source._together = 2
+    for start, groups in ((0, [24, 24, 2]), (1, [24, 24, 2]), (3, [24, 2]), (4, [2])):
+        made.clear()
+        assert len(list(source.epoch(0, start))) == 5 - start
+        assert made == groups
+
+
 def test_the_augmentation_is_drawn_once_an_epoch_and_ahead(memory, monkeypatch):
     """A draw for every batch would cost more host time than the rest of a step on a GPU."""
     augmentation, counts = views(), []

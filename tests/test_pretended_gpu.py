@@ -24,7 +24,8 @@ from models.mcd import MCDNet
 from models.vos import VOSNet
 from utils import outliers, prototypes
 from utils.data.augment import PaddedCrop, Plain, TwoViews
-from utils.data.batches import Batch
+from utils.data.batches import Batch, TrainBatches
+from utils.data.images import TensorImages
 from utils.outliers import ClassQueues, NoiseOfSteps
 from utils.prototypes import EMAPrototypes, LearnablePrototypes
 from utils.prototypes.mixture import MixturePrototypes
@@ -79,6 +80,25 @@ def views_of(mode: FakeTensorMode, augmentation: Plain) -> Tensor:
             views = augmentation.apply(images, params, channels_last=True)
     assert views.device.type == "cuda" and views.shape == (augmentation.views * IMAGES, 3, 32, 32)
     return views
+
+
+@pytest.mark.parametrize(("batch_size", "together"), [(512, 4), (4096, 1)])
+def test_small_batches_are_made_several_at_once(pretended, batch_size, together) -> None:
+    augmentation = TwoViews(32, crop_scale=(0.2, 1.0), hflip=True, **CHANNELS)
+    with pretended:
+        count = 6 * batch_size + 2
+        images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+        image_set = TensorImages("nothing", images, torch.zeros(count, dtype=torch.int64))
+        source = TrainBatches(image_set, augmentation, batch_size=batch_size, seed=0, device=GPU, channels_last=True)
+        assert source._together == together
+        batches = source.epoch(0)
+        found = [next(batches)]  # the order of an epoch is copied to the GPU, which may wait
+        with without_waits():
+            found += [next(batches) for _ in range(6)]
+    for batch in found:
+        assert batch.images.device.type == batch.labels.device.type == "cuda"
+        assert batch.images.shape == (2 * batch.size, 3, 32, 32)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def take_steps(network: ForwardPass, batch: Batch, *steps: Step) -> None:

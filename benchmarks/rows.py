@@ -26,12 +26,13 @@ def make_row(
     target, met, result = "", None, ""
     if ratio is not None:
         result = f"{ratio:,.0f} times as fast" if ratio >= 100 else f"{ratio:.3g} times as fast"
+    if share_of_time is not None or (ratio or 1) < 1:
+        result = f"{1 / ratio:.3f} of its time"
     if limit_ms is not None:
-        duration = f"{limit_ms / 60_000:.3g} min" if limit_ms >= 60_000 else f"{limit_ms:.4g} ms"
+        duration = f"{limit_ms / 1000:g} s" if limit_ms >= 1000 else f"{limit_ms:.4g} ms"
         target, met = f"at most {duration}", ours_ms <= limit_ms
     elif share_of_time is not None:
         target, met = f"at most {share_of_time:.4g} of its time", 1 / ratio <= share_of_time
-        result = f"{1 / ratio:.3f} of its time"
     elif times_as_fast is not None:
         target, met = f"at least {times_as_fast:.4g} times as fast", ratio >= times_as_fast
     met = "" if met is None else "yes" if met and holds else "no"

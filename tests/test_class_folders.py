@@ -111,6 +111,13 @@ def test_val_goes_before_test_and_the_other_is_named(tmp_path):
     assert len(data.test) == 6 and "not read, since in no class folder: test" in data.notes[0]
 
 
+def test_a_class_that_is_not_tested_is_named(tmp_path):
+    """Accuracy is then that of the others."""
+    write_classes(tmp_path / "train", ("apple", "pear", "plum"))
+    write_classes(tmp_path / "val", ("pear",))
+    assert load_id("folder", tmp_path).notes == ("folder: no image to test with in class apple, plum",)
+
+
 @pytest.mark.parametrize("names", [("train", "Training", "val"), ("train", "val", "valid"), ("train", "Train", "test")])
 def test_a_split_that_may_be_meant_in_two_ways_is_refused(tmp_path, names):
     for name in names:

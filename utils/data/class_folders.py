@@ -33,6 +33,8 @@ def read_folder(record: IDSet, root: Path, *, size: int, seed: int, **_: object)
         train = _loaded("folder train", train_classes, names, size)
         test = _loaded("folder test", test_classes, names, size)
         notes = (*train.notes, *test.notes)
+        if untested := _without_images(names, test):
+            notes += (f"folder: no image to test with in class {abridged(untested)}",)
     else:
         classes = list_classes(root)
         names = tuple(classes)
@@ -134,12 +136,15 @@ def _check_classes(root: Path, names: tuple[str, ...], train: ImageSet) -> None:
             f"a single class found: {names[0]}\n  looked at  : {shown(root)}\n"
             f"  do         : give at least two class folders"
         )
-    counts = torch.bincount(train.labels, minlength=len(names)).tolist()
-    without = [name for name, count in zip(names, counts, strict=True) if count == 0]
-    if without:
+    if without := _without_images(names, train):
         raise UserError(
             f"no image to train on in class {', '.join(without)}: too few, or none that can be read\n"
             f"  looked at  : {shown(root)}\n"
             + "".join(f"  found      : {note}\n" for note in train.notes)
             + "  do         : add images, or remove the folder"
         )
+
+
+def _without_images(names: tuple[str, ...], images: ImageSet) -> list[str]:
+    counts = torch.bincount(images.labels, minlength=len(names)).tolist()
+    return [name for name, count in zip(names, counts, strict=True) if count == 0]

@@ -137,13 +137,11 @@ class TrainBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on, the same ones as when the epoch is run from its beginning."""
-        order = epoch_order(self.seed, epoch, self.count)
-        order_on_device = order.to(self.device)
-        in_memory = self.images is not None
-        views = self._views(epoch, order_on_device, start) if in_memory else self._views_of_files(epoch, order, start)
+        order = epoch_order(self.seed, epoch, self.count).to(self.device)
+        views = self._views(epoch, order, start)
         for index in range(start, len(self)):
             begin, first, last, end = self._share(index)
-            labels = self.labels.index_select(0, order_on_device[first:last])
+            labels = self.labels.index_select(0, order[first:last])
             noise = self.noise and self.noise.of(epoch, index)
             yield Batch(next(views), labels, end - begin, epoch, index, noise)
             if index == len(self) // 2:
@@ -151,36 +149,23 @@ class TrainBatches:
 
     @torch.no_grad()
     def _views(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
-        """The views of each batch from number `start` on, of images in memory."""
-        params = self._parameters(epoch)
+        """The views of each batch from number `start` on, made for `_together` batches at once."""
+        params, files = self._parameters(epoch), self._file_batches(epoch, start)
         # In the same groups wherever the epoch is entered, for the number of rows may decide their last digits.
         for number in range(start - start % self._together, len(self), self._together):
             shares = [self._share(index) for index in range(number, min(number + self._together, len(self)))]
             rows = [slice(first, last) for _, first, last, _ in shares]
-            images = self.images.index_select(0, torch.cat([order[each] for each in rows]))
-            drawn = torch.cat([params[:, each] for each in rows], dim=1)
-            views = self._augmented(images, drawn, shares[0])
-            if len(shares) == 1:
+            chosen, drawn = torch.cat([order[each] for each in rows]), torch.cat([params[:, each] for each in rows], 1)
+            images = next(files) if self.images is None else self.images.index_select(0, chosen)
+            full = shares[0][3] - shares[0][0] == self.bounds[1]
+            augment = self._augment_full if full else self.augmentation.apply
+            views = augment(images, drawn, self.channels_last)
+            if self._together == 1:
                 yield views
                 continue
             sizes = [last - first for _, first, last, _ in shares]
             batches = zip(*(view.split(sizes) for view in views.chunk(self.augmentation.views)), strict=True)
-            for index, parts in enumerate(batches, number):
-                if index >= start:
-                    yield torch.cat(parts)
-
-    @torch.no_grad()
-    def _views_of_files(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
-        """The same, of images that the loader's processes read."""
-        params = self._parameters(epoch)
-        for index, images in enumerate(self._file_batches(epoch, order, start), start):
-            share = self._share(index)
-            yield self._augmented(images, params[:, share[1] : share[2]], share)
-
-    def _augmented(self, images: Tensor, params: Tensor, share: tuple[int, int, int, int]) -> Tensor:
-        full = share[3] - share[0] == self.bounds[1]
-        augment = self._augment_full if full else self.augmentation.apply
-        return augment(images, params, self.channels_last)
+            yield from map(torch.cat, list(batches)[max(start - number, 0) :])
 
     def _parameters(self, epoch: int) -> Tensor:
         """What is random about the augmentation of an epoch, by position in it, on the device: (views, count, P)."""
@@ -198,8 +183,8 @@ class TrainBatches:
         last = begin + size * (self.rank + 1) // self.world_size
         return begin, first, last, end
 
-    def _file_batches(self, epoch: int, order: Tensor, start: int) -> Iterator[Tensor]:
-        places = order.tolist()
+    def _file_batches(self, epoch: int, start: int) -> Iterator[Tensor]:
+        places = epoch_order(self.seed, epoch, self.count).tolist()
         self.shares.keys = [
             [(epoch, position, places[position]) for position in range(*self._share(index)[1:3])]
             for index in range(start, len(self))

@@ -31,7 +31,7 @@ _BLOCK = re.compile(r"(<!-- results: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 Layout = Callable[[Sequence[Group], Sequence[Group]], list[Grid]]
 # Those of networks with OpenOOD's 100 epochs on CIFAR-10, and with CIDER's 500.
 E_100, E_500 = "cifar10-e100", "cifar10-e500"
-SMALL_OBJECTIVES = "cifar10-objectives-small"
+OBJECTIVES = "cifar10-objectives"
 FRONT = ("knn", "ssd")  # scores of ours in README.md
 
 
@@ -117,7 +117,7 @@ BLOCKS: dict[str, tuple[tuple[str, ...], Layout]] = {
     "cifar10-e100": ((E_100,), by_experiment),
     "cifar10-e500": ((E_500,), by_experiment),
     "cifar10-openood": ((E_100, E_500), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1], FRONT)),
-    "objectives": ((SMALL_OBJECTIVES,), _by_objective),
+    "objectives": ((OBJECTIVES,), _by_objective),
     "cifar100-openood": ((PAPER,), _beside("CIFAR-100", "openood", ("auroc",))),
     "cifar10": ((PAPER, E_100, E_500), _beside("CIFAR-10", scores=FRONT)),
     "cifar100": ((PAPER,), _beside("CIFAR-100")),

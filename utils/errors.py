@@ -35,7 +35,9 @@ def run_script(main: Callable[[], int | None]) -> None:
 
     A UserError becomes one clear message and its status; Ctrl-C ends with status 130. Warnings are one line, too.
     """
-    gc.enable()  # off since `start`
+    if not gc.isenabled():  # since `start`
+        gc.freeze()  # what was imported stays
+        gc.enable()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `start` has left it
         signal.signal(signal.SIGINT, signal.default_int_handler)

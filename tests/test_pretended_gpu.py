@@ -153,7 +153,6 @@ def test_a_step_of_vos(pretended, monkeypatch, epoch) -> None:
             noise = NoiseOfSteps(CLASSES, 16, 100, 1, lambda *_: None, GPU, first_epoch=1)
         network = ForwardPass(model, "outputs", model.uncertainty_parameters())
         step = train_vos.vos_step(model, queues, loss_weight=0.1)
-        noise.of(epoch, 0)  # every 64 steps noise is copied
         with without_waits():
             take_steps(network, Batch(views, labels, IMAGES, epoch, 1, noise.of(epoch, 1)), step)
 

@@ -107,9 +107,7 @@ def least_likely_gaussian_samples(
 
 def place(means: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
     """mu_k + L z: (C, select, d) samples from means (C, d), factor L (d, d) and noise z (C, select, d) on the CPU."""
-    if means.device.type == "cuda" and noise.device.type == "cpu":
-        noise = noise.pin_memory()  # so that the copy does not make the host wait
-    noise = noise.to(means.device, means.dtype, non_blocking=True)
+    noise = _sent(noise.to(means.dtype), means.device)
     with torch.autocast(means.device.type, enabled=False):
         return means[:, None] + (noise.flatten(0, 1) @ factor.T).view_as(noise)
 
@@ -134,6 +132,13 @@ def least_likely_noise(
     directions = torch.randn(classes, select, dim, generator=generator, **kwargs)
     squares = torch.from_numpy(chdtri(dim, tails.cpu().numpy())).to(tails.device)  # exceeded with these probabilities
     return directions * (squares.sqrt() / directions.norm(dim=2))[:, :, None]
+
+
+def _sent(noise: Tensor, device: torch.device) -> Tensor:
+    """The noise on a device, without a wait of the host for the copy."""
+    if device.type == "cuda" and noise.device.type == "cpu":
+        noise = noise.pin_memory()
+    return noise.to(device, non_blocking=True)
 
 
 class NoiseOfSteps:
@@ -172,7 +177,7 @@ class NoiseOfSteps:
             self._block = epoch, block
             count, classes, _, dim = self._shape
             noise = least_likely_noise(count * classes, dim, *self._draws, self._generator_of(epoch, block))
-            self._noise = noise.float().view(self._shape).to(self._device)
+            self._noise = _sent(noise.float().view(self._shape), self._device)
         return self._noise[row]
 
 

@@ -40,7 +40,8 @@ def build_encoder(
     else:
         encoder = CIFARResNet(arch, width)
     for module in encoder.modules():
-        if isinstance(module, nn.Conv2d):
+        # On the meta device there is nothing to draw, and to try would load PyTorch's compiler, a second of imports.
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return encoder, encoder.out_features
 

@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -49,6 +51,14 @@ def test_what_is_saved_is_loaded(tmp_path):
     # Other code needs to know nothing of the checksum.
     assert_same(torch.load(tmp_path / "new folder" / "x.pt", weights_only=True), CONTENT)
     assert zipfile.ZipFile(tmp_path / "new folder" / "x.pt").testzip() is None
+
+
+def test_a_network_is_rebuilt_without_pytorch_s_compiler(tmp_path, exported):
+    """To load it takes a second, which `detect.py` would have every user wait."""
+    save(exported, tmp_path / "x.pt")
+    script = "import sys; from utils.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1])"
+    script += "; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script, tmp_path / "x.pt"], cwd=files.REPOSITORY).returncode == 0
 
 
 def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path):

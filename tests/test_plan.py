@@ -94,6 +94,20 @@ def test_another_checkpoint_or_other_settings_are_evaluated_anew(ran, tmp_path):
     assert not mine.is_evaluated()
 
 
+def test_svhn_in_part_is_no_whole_one(tmp_path):
+    """Or an evaluation by OpenOOD's lists, which say that SVHN is missing, is never done."""
+    (tmp_path / "svhn").mkdir()
+    (tmp_path / "svhn" / "selected_test_32x32.mat").touch()
+    training = argparse.Namespace(in_dataset="CIFAR-10")
+
+    def absent(benchmark):
+        return step(tmp_path, args=training, evaluation={"benchmark": benchmark, "ood_loc": tmp_path}).absent_sets()
+
+    assert "SVHN" not in absent("cider") and "SVHN" in absent("openood")
+    (tmp_path / "svhn" / "test_32x32.mat").touch()
+    assert "SVHN" not in absent("openood")
+
+
 def test_two_evaluations_share_a_training(ran, tmp_path):
     first = step(tmp_path)
     second = step(tmp_path, train=(), out=tmp_path / "a" / "eval_other")

@@ -25,7 +25,8 @@ from utils.data.ood_files import (
 )
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
 from utils.data.openood import load_set, openood_count
-from utils.data.places import as_user_errors
+from utils.data.places import as_user_errors, is_file
+from utils.data.svhn import FULL_FILE
 from utils.errors import UserError, shown
 
 # A set that is larger is cut to a fixed subset of this many images.
@@ -35,13 +36,19 @@ MAX_LARGE_GENERATED = 1_000
 
 
 @as_user_errors()
-def absent_sets(names: Sequence[str], id_name: str, root: Path | None) -> list[str]:
-    """Those of some sets of the table that are not on disk; `root` holds them, None for the ID set's default place."""
+def absent_sets(names: Sequence[str], id_name: str, root: Path | None, *, whole: bool = False) -> list[str]:
+    """Those of some sets of the table that are not on disk; `root` holds them, None for the ID set's default place.
+
+    With `whole`, SVHN is absent where only the selection of its images is there.
+    """
     root = root or id_set(id_name).ood_folder
 
     def is_absent(row: OODSet) -> bool:
         if row.kind != "cifar":
-            return bool(row.folders) and not existing_places(root, row.folders)
+            places = existing_places(root, row.folders)
+            if row.kind == "svhn" and whole:
+                places = [place for place in places if is_file(place / FULL_FILE)]
+            return bool(row.folders) and not places
         try:
             return not find_cifar_set(row, root)
         except MissingSet:

@@ -68,7 +68,8 @@ class Step:
             return []
         benchmark = BENCHMARKS[self.evaluation["benchmark"]]
         names = [benchmark.files.get(name, name) for name in benchmark.sets(self.args.in_dataset)]
-        return absent_sets(names, self.args.in_dataset, self.evaluation.get("ood_loc"))
+        root, whole = self.evaluation.get("ood_loc"), bool(benchmark.lists)
+        return absent_sets(names, self.args.in_dataset, root, whole=whole)
 
     def commands(self) -> list[list[str]]:
         """What is still to be done, as command lines."""

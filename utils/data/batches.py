@@ -6,12 +6,11 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from utils.data.augment import Plain
-from utils.data.images import FileImages, ImageSet, TensorImages, leave_process_group, read_image
-from utils.data.order import augmentation_generator, batch_sizes, epoch_order, image_generator
-from utils.errors import UserError
+from utils.data.file_batches import FileBatches
+from utils.data.images import FileImages, ImageSet, TensorImages
+from utils.data.order import augmentation_generator, batch_sizes, epoch_order
 from utils.outliers import NoiseOfSteps
 
 # Pixels of views that a GPU makes at once where nothing is compiled: four of CIFAR-10's batches of 512 images in two
@@ -112,22 +111,11 @@ class TrainBatches:
             pixels = augmentation.views * sizes[0] // world_size * image_set.size**2
             self._together = max(1, PIXELS_AT_ONCE // pixels)
         self.labels = image_set.labels.to(self.device)
+        self.images: Tensor | None = None
         if isinstance(image_set, TensorImages):
-            self.images: Tensor | None = image_set.images.to(self.device)
-            self.loader = None
+            self.images = image_set.images.to(self.device)
         elif isinstance(image_set, FileImages):
-            self.images = None
-            self.shares = _Shares()
-            self.loader = DataLoader(
-                _AugmentedFiles(image_set, augmentation, seed),
-                batch_sampler=self.shares,
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                collate_fn=_collate_or_fault,
-                worker_init_fn=leave_process_group,
-                pin_memory=self.device.type == "cuda",
-                generator=torch.Generator(),  # the default one would be advanced with every epoch
-            )
+            self._files = FileBatches(image_set, augmentation, seed=seed, workers=workers, device=self.device)
         else:
             raise TypeError(f"cannot train on a {type(image_set).__name__}")
 
@@ -185,14 +173,8 @@ class TrainBatches:
 
     def _file_batches(self, epoch: int, start: int) -> Iterator[Tensor]:
         places = epoch_order(self.seed, epoch, self.count).tolist()
-        self.shares.keys = [
-            [(epoch, position, places[position]) for position in range(*self._share(index)[1:3])]
-            for index in range(start, len(self))
-        ]
-        for batch in self.loader:
-            if isinstance(batch, str):
-                raise UserError(batch)
-            yield batch.to(self.device, non_blocking=True)
+        shares = [range(*self._share(index)[1:3]) for index in range(start, len(self))]
+        yield from self._files.read([[(epoch, position, places[position]) for position in share] for share in shares])
 
 
 class PairedBatches:
@@ -242,38 +224,3 @@ def _too_small(name: str, count: int, sizes: list[int], views: int, world_size: 
     if fitting is None:
         return f"{found}\n  do         : take fewer processes, or more than {count} images"
     return f"{found}\n  do         : pass --batch-size {fitting}{', or take fewer processes' * several}"
-
-
-class _Shares:
-    """Batch sampler whose keys are replaced before each epoch, so that the workers can live on."""
-
-    def __init__(self) -> None:
-        self.keys: list[list[tuple[int, int, int]]] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        return iter(self.keys)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-class _AugmentedFiles(Dataset):
-    def __init__(self, image_set: FileImages, augmentation: Plain, seed: int) -> None:
-        self.paths = image_set.paths
-        self.size = image_set.size
-        self.augmentation = augmentation
-        self.seed = seed
-
-    def __getitem__(self, key: tuple[int, int, int]) -> Tensor | str:
-        epoch, position, index = key
-        # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
-        try:
-            image = read_image(self.paths[index])
-        except UserError as error:
-            return str(error)
-        return self.augmentation.from_file(image, self.size, image_generator(self.seed, epoch, position))
-
-
-def _collate_or_fault(items: list[Tensor | str]) -> Tensor | str:
-    faults = [item for item in items if isinstance(item, str)]
-    return faults[0] if faults else torch.stack(items)

@@ -137,7 +137,7 @@ def main() -> None:
     warn_of_doubts(args, detector)
     for text in other_files_note(str(args.images), listing.others):
         note(text)
-    report(args, examine_files(detector, listing.paths, batch_size=args.batch_size, threads=args.workers), detector)
+    report(args, examine_files(detector, listing.paths, threads=args.workers), detector)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from models.cider import CIDERNet
 from utils.checkpoint import Checkpoint
 from utils.data.images import TensorImages
 from utils.evaluation.benchmark import BENCHMARKS
+from utils.evaluation.features import images_at_once
 from utils.evaluation.ood import OODImages, OODSets
 from utils.evaluation.run import evaluate_images
 from utils.methods import find_method
@@ -23,7 +24,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     """One row: features of ID train, ID test and five OOD sets, KNN score with K = 100, metrics, accuracy, geometry."""
     on_gpu = device.type == "cuda"
     images = 50_000 if on_gpu and not quick else 320  # of ID train; a fifth in every other set
-    batch_size = 512 if on_gpu else 64
+    batch_size = images_at_once(device)
     torch.manual_seed(0)
     model = CIDERNet("resnet18", width=8 if quick else 64).to(device).eval()
     checkpoint = Checkpoint(model, find_method("CIDERNet", "cider"), 1, None, Path("random"), "")
@@ -35,8 +36,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     count = len(data.train) + len(data.test) + sum(map(len, parts))
 
     def ours() -> None:
-        extraction = {"device": device, "batch_size": batch_size}
-        evaluate_images(checkpoint, data, ood, BENCHMARKS["cider"], extraction, k=100)
+        evaluate_images(checkpoint, data, ood, BENCHMARKS["cider"], {"device": device}, k=100)
 
     @torch.inference_mode()
     def forward() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from utils.checkpoint import save
 from utils.data.images import TensorImages
-from utils.evaluation.features import extract
+from utils.evaluation.features import extract, images_at_once
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SETTINGS = {"mean": MEAN, "std": STD, "device": "cpu", "batch_size": 4}
@@ -53,6 +53,18 @@ def test_equal_to_one_image_at_a_time_in_eval_mode(model, images):
         x = torch.stack([(pixels[c].double() / 255 - MEAN[c]) / STD[c] for c in range(3)]).float()[None]
         for name, expected in model.outputs(x).items():
             torch.testing.assert_close(found.outputs[name][i], expected[0].detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_cpu_takes_few_images_at_once_as_its_caches_are_small(model):
+    images = TensorImages("noise", torch.zeros(40, 3, 8, 8, dtype=torch.uint8))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        extract(model, images, mean=MEAN, std=STD, device="cpu")
+    finally:
+        torch.set_num_threads(threads)
+    assert [shape[0] for shape, _, _ in model.seen] == [16, 16, 8]
+    assert images_at_once("cuda") == 512
 
 
 def test_results_are_plain_float32_and_can_be_trained_on(model, images):

@@ -16,7 +16,7 @@ from utils.data.images import TensorImages, read_image
 from utils.detection.reference import Reference, find_reference, load_reference
 from utils.errors import UserError
 from utils.evaluation.evaluation import require_finite
-from utils.evaluation.features import Features, outputs_of
+from utils.evaluation.features import Features, images_at_once, outputs_of
 from utils.evaluation.knn_search import Bank
 from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.registry import check_names, chosen_scores
@@ -51,12 +51,14 @@ class Detector:
         shown: the score, as tables name it.
         id_scores: (N,) scores of ID images that are not in the bank.
         class_names: of the ID classes; numbers where nobody has named them.
+        batch_size: images per forward pass.
         size: side in pixels that images are resized to.
 
     Args:
         score: any that the checkpoint can give (eval_cider.py --list-scores); None for that of the evaluation.
         device: None for a GPU where there is one.
-        amp: "off", "bf16" or "fp16".    batch_size: images per forward pass.
+        amp: "off", "bf16" or "fp16".
+        batch_size: images per forward pass; by default 128, or fewer that suit a CPU.
     """
 
     def __init__(
@@ -68,14 +70,14 @@ class Detector:
         device: torch.device | str | None = None,
         amp: str = "off",
         channels_last: bool = False,
-        batch_size: int = 128,
+        batch_size: int | None = None,
     ) -> None:
         self.checkpoint, self.reference = checkpoint, reference
         self.size = reference.size
         names = checkpoint.class_names or reference.class_names
         self.class_names = names or tuple(f"class {number}" for number in range(checkpoint.model.config["num_classes"]))
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._batch_size = batch_size
+        self.batch_size = batch_size or min(128, images_at_once(self._device))
         self._model = checkpoint.model.to(self._device)
         if channels_last:
             self._model.to(memory_format=torch.channels_last)
@@ -125,7 +127,7 @@ class Detector:
             images = [images]
         if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
             raise ValueError(f"expected (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
-        batches = (images[start : start + self._batch_size] for start in range(0, len(images), self._batch_size))
+        batches = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
         found = [self._examine_batch(self._pixels(batch).to(self._device)) for batch in batches]
         if not found:
             return Findings(torch.empty(0), None, None)

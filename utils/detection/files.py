@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     error: str
 
 
-def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int, threads: int) -> list[Result | Fault]:
+def examine_files(detector: Detector, paths: Sequence[Path], *, threads: int) -> list[Result | Fault]:
     """Score image files in their order, one batch in memory at a time, with a progress bar on a terminal.
 
     Raises:
@@ -47,7 +47,7 @@ def examine_files(detector: Detector, paths: Sequence[Path], *, batch_size: int,
     """
     rows: list[Result | Fault] = []
     with tqdm(total=len(paths), unit="img", leave=False, disable=None) as progress:
-        for batch in decode_stream(paths, detector.size, batch_size=batch_size, threads=threads):
+        for batch in decode_stream(paths, detector.size, batch_size=detector.batch_size, threads=threads):
             good = _examine_batch(detector, [(path, found) for path, found in batch if not isinstance(found, str)])
             rows += [Fault(path, found) if isinstance(found, str) else next(good) for path, found in batch]
             progress.update(len(batch))

@@ -55,7 +55,7 @@ def extract(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     amp: str = "off",
     channels_last: bool = False,
     workers: int = 0,
@@ -67,6 +67,7 @@ def extract(
     Args:
         model: on `device`; `outputs(x)` maps (B, 3, S, S) normalised float32 to a dict of (B, ...) tensors.
         image_set: utils.data.images.ImageSet.    mean, std: of the channels, as fractions of 1.
+        batch_size: images per forward pass; by default `images_at_once`.
         amp: "off", "bf16" or "fp16": autocast of the forward pass; results are float32 all the same.
         cache_dir: folder of the cache, or None. Its key is `checkpoint_sha`, the SHA-256 of the checkpoint file, the
             fingerprint of the images, mean, std and amp.
@@ -75,7 +76,7 @@ def extract(
     """
 
     def compute() -> dict[str, Tensor]:
-        batches = image_set.batches(batch_size, device, workers)
+        batches = image_set.batches(batch_size or images_at_once(device), device, workers)
         settings = {"mean": mean, "std": std, "device": device, "amp": amp, "channels_last": channels_last}
         return _collected(outputs_of(model, batches, **settings), image_set.name, len(image_set))
 
@@ -83,6 +84,11 @@ def extract(
         return Features(compute(), image_set.labels)
     key = json.dumps([checkpoint_sha, image_set.fingerprint, list(mean), list(std), amp])
     return Features(_cached(Path(cache_dir), image_set.name, key, compute), image_set.labels)
+
+
+def images_at_once(device: torch.device | str) -> int:
+    """Images per forward pass that suit a device: 512, and on a CPU 16 a thread, which its caches hold."""
+    return 16 * torch.get_num_threads() if torch.device(device).type == "cpu" else 512
 
 
 def normalisation(

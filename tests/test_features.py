@@ -8,7 +8,7 @@ from torch import nn
 
 from utils.checkpoint import save
 from utils.data.images import TensorImages
-from utils.evaluation.features import extract, images_at_once
+from utils.evaluation.features import extract, images_at_once, layout_of, placed
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 SETTINGS = {"mean": MEAN, "std": STD, "device": "cpu", "batch_size": 4}
@@ -67,8 +67,18 @@ def test_a_cpu_takes_few_images_at_once_as_its_caches_are_small(model):
     assert images_at_once("cuda") == 512
 
 
+def test_images_have_the_layout_of_the_network_which_on_a_cpu_is_nhwc_where_it_only_evaluates(model, images):
+    extract(model, images, **SETTINGS)
+    assert model.conv.weight.is_contiguous(), "a network in training stays as it is"
+    assert layout_of(model) is torch.contiguous_format and not any(last for _, _, last in model.seen)
+    model.seen.clear()
+    extract(placed(model, torch.device("cpu")), images, **SETTINGS)
+    assert layout_of(model) is torch.channels_last and all(last for _, _, last in model.seen)
+
+
 def test_results_are_plain_float32_and_can_be_trained_on(model, images):
-    features = extract(model, images, amp="bf16", channels_last=True, **SETTINGS).outputs["penultimate"]
+    model.to(memory_format=torch.channels_last)
+    features = extract(model, images, amp="bf16", **SETTINGS).outputs["penultimate"]
     assert features.dtype == torch.float32
     assert model.seen[0][2]
     layer = nn.Linear(5, 2)

@@ -73,10 +73,13 @@ def add_device_options(parser: OptionParser) -> Group:
         "--amp",
         ("off", "bf16", "fp16"),
         "precision of the network; losses, prototypes and scores stay in float32. bf16 is the fast choice on GPUs "
-        "since Ampere; on CPUs it is mostly slower",
+        "since Ampere; on a CPU it is faster with AVX-512 BF16, and mostly slower without",
         default="off",
     )
-    group.add("--channels-last", bool, "NHWC layout: faster on GPUs with --amp, and a bit on CPUs")
+    about = (
+        "NHWC layout: faster on GPUs with --amp, and a bit on CPUs, where eval_cider.py and detect.py have it anyway"
+    )
+    group.add("--channels-last", bool, about)
     group.add("--workers", non_negative_int, "processes that decode image files", default=4, role=Role.CALL)
     return group
 

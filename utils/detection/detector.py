@@ -16,7 +16,7 @@ from utils.data.images import TensorImages, read_image
 from utils.detection.reference import Reference, find_reference, load_reference
 from utils.errors import UserError
 from utils.evaluation.evaluation import require_finite
-from utils.evaluation.features import Features, images_at_once, outputs_of
+from utils.evaluation.features import Features, images_at_once, outputs_of, placed
 from utils.evaluation.knn_search import Bank
 from utils.evaluation.metrics import recall_threshold
 from utils.evaluation.registry import check_names, chosen_scores
@@ -78,15 +78,12 @@ class Detector:
         self.class_names = names or tuple(f"class {number}" for number in range(checkpoint.model.config["num_classes"]))
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = batch_size or min(128, images_at_once(self._device))
-        self._model = checkpoint.model.to(self._device)
-        if channels_last:
-            self._model.to(memory_format=torch.channels_last)
+        self._model = placed(checkpoint.model, self._device, channels_last=channels_last)
         self._settings = {
             "mean": reference.mean,
             "std": reference.std,
             "device": self._device,
             "amp": amp,
-            "channels_last": channels_last,
         }
         self._score, self._fitted = fitted_score(checkpoint, reference, score or reference.score, self._device)
         self.shown = self._score.shown.format(k=reference.k)

@@ -18,7 +18,7 @@ from utils.detection.detector import fitted_score
 from utils.detection.reference import Reference, reference_path, save_reference
 from utils.errors import UserError, note, one_line, shown, warn
 from utils.evaluation.evaluation import Evaluation
-from utils.evaluation.features import Features, extract
+from utils.evaluation.features import Features, extract, placed
 from utils.evaluation.inputs import InputFormat, trained_format
 from utils.evaluation.quick import vote_accuracy
 from utils.files import typed
@@ -101,6 +101,7 @@ def fit_reference(
     k: int,
     seed: int,
     device: torch.device,
+    channels_last: bool = False,
     **settings: Any,
 ) -> Reference:
     """Statistics of the images below `folder`: four fifths become the bank, a fifth drawn with `seed` is held out.
@@ -109,7 +110,7 @@ def fit_reference(
 
     Args:
         score: None for the usual one of the checkpoint's method.
-        settings: further ones of `extract`: batch_size, amp, channels_last, workers.
+        channels_last: see `placed`.    settings: further ones of `extract`: batch_size, amp, workers.
     Returns:
         the statistics with the scores of the fifth; the user is told of images that are left out.
     Raises:
@@ -126,9 +127,8 @@ def fit_reference(
             f"{len(images)} images are too few to fit a detector with K = {k}.\n"
             f"  looked for : {folder}/**/*.jpg, .png, ...\n  do         : give more images of the ID classes, or --K"
         )
-    features_of = partial(
-        extract, checkpoint.model.to(device), mean=wanted.mean, std=wanted.std, device=device, **settings
-    )
+    model = placed(checkpoint.model, device, channels_last=channels_last)
+    features_of = partial(extract, model, mean=wanted.mean, std=wanted.std, device=device, **settings)
     score = score or checkpoint.method.score
     others = images.subset(held_out)
     train, found = features_of(images.subset(bank)), features_of(others)

@@ -11,7 +11,7 @@ from utils.data.augment import TwoViews
 from utils.data.batches import TrainBatches
 from utils.data.id_sets import IDData
 from utils.data.order import batch_sizes
-from utils.evaluation.features import AMP_TYPES, Features
+from utils.evaluation.features import AMP_TYPES, Features, layout_of
 from utils.evaluation.metrics import accuracy
 
 EPOCHS = 100
@@ -54,12 +54,12 @@ def augmented_batches(
     device: torch.device,
     amp: str = "off",
     workers: int = 0,
-    channels_last: bool = False,
 ) -> Batches:
     """Penultimate features of ID train under a new augmentation in every epoch: a pass through the encoder for each."""
     view = OneView(data.size, crop_scale=data.crop_scale, hflip=data.hflip, mean=data.mean, std=data.std)
+    last = layout_of(model) is torch.channels_last
     images = TrainBatches(
-        data.train, view, batch_size=BATCH_SIZE, seed=seed, device=device, workers=workers, channels_last=channels_last
+        data.train, view, batch_size=BATCH_SIZE, seed=seed, device=device, workers=workers, channels_last=last
     )
 
     def epoch(number: int) -> Iterator[tuple[Tensor, Tensor]]:

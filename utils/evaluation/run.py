@@ -144,7 +144,7 @@ def _probed(
     """ID accuracy by a linear probe on "cached" or "augmented" features, by the name that it has."""
     device, name, batches = extraction["device"], "linear_probe", None
     if kind == "augmented":
-        how_read = {name: extraction[name] for name in ("amp", "workers", "channels_last") if name in extraction}
+        how_read = {name: extraction[name] for name in ("amp", "workers") if name in extraction}
         name = "linear_probe_augmented"
         batches = augmented_batches(model, data, seed=seed, device=device, **how_read)
     classes = len(data.class_names)

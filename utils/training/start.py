@@ -10,7 +10,7 @@ from models.resnet import load_torchvision_weights
 from utils.checkpoint import load_checkpoint
 from utils.data.id_sets import IDData
 from utils.errors import UserError, note
-from utils.evaluation.features import extract
+from utils.evaluation.features import extract, images_at_once
 from utils.prototypes import class_means
 from utils.training import distributed
 from utils.training.recipe import Recipe
@@ -70,7 +70,7 @@ def first_prototypes(recipe: Recipe, data: IDData, settings: RunSettings, device
         mean=data.mean,
         std=data.std,
         device=device,
-        batch_size=settings.batch_size,
+        batch_size=min(settings.batch_size, images_at_once(device)),
         workers=settings.workers,
     )
     return class_means(found.outputs["embedding"], data.train.labels, len(data.class_names))

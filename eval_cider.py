@@ -35,7 +35,6 @@ from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.collapse import collapse, collapse_warning
 from utils.evaluation.drawing import Album
 from utils.evaluation.evaluation import Evaluation
-from utils.evaluation.features import placed
 from utils.evaluation.folder import evaluation_folder
 from utils.evaluation.inputs import find_checkpoint, load_id_data
 from utils.evaluation.method_tables import make_tables, sweep_tables
@@ -142,7 +141,8 @@ def evaluate_and_keep(
         note(f"no features are kept, and no statistics for detect.py: {error}")
         place = None
     cache = args.cache_dir or (place and place / "features")
-    placed(checkpoint.model, device, channels_last=args.channels_last)
+    if args.channels_last:
+        checkpoint.model.to(memory_format=torch.channels_last)
     evaluation = evaluate_images(
         checkpoint,
         data,

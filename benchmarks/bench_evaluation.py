@@ -12,7 +12,7 @@ from models.cider import CIDERNet
 from utils.checkpoint import Checkpoint
 from utils.data.images import TensorImages
 from utils.evaluation.benchmark import BENCHMARKS
-from utils.evaluation.features import images_at_once
+from utils.evaluation.features import images_at_once, layout_of, placed
 from utils.evaluation.ood import OODImages, OODSets
 from utils.evaluation.run import evaluate_images
 from utils.methods import find_method
@@ -26,13 +26,13 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     images = 50_000 if on_gpu and not quick else 320  # of ID train; a fifth in every other set
     batch_size = images_at_once(device)
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", width=8 if quick else 64).to(device).eval()
+    model = placed(CIDERNet("resnet18", width=8 if quick else 64).eval(), device)
     checkpoint = Checkpoint(model, find_method("CIDERNet", "cider"), 1, None, Path("random"), "")
     data = replace(random_data(images), name="CIFAR-10")
     parts = [TensorImages(f"part {i}", data.train.images[i::5], data.train.labels[i::5]) for i in range(OOD_SETS)]
     data = replace(data, test=parts[0])
     ood = OODSets(tuple(OODImages(each.name, each, "", each.name, len(each), True, "") for each in parts))
-    ready = data.train.images[:batch_size].float().to(device) / 255 - 0.5
+    ready = data.train.images[:batch_size].float().to(device, memory_format=layout_of(model)) / 255 - 0.5
     count = len(data.train) + len(data.test) + sum(map(len, parts))
 
     def ours() -> None:

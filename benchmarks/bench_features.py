@@ -7,7 +7,7 @@ from benchmarks.rows import make_row
 from benchmarks.timing import interleaved_medians
 from models.cider import CIDERNet
 from utils.data.images import TensorImages
-from utils.evaluation.features import extract, images_at_once
+from utils.evaluation.features import extract, images_at_once, layout_of, placed
 
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.244, 0.262)
 RUNS, TARGET = 5, 1.05
@@ -17,10 +17,12 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     """One row: ResNet-18 on 32 x 32 pixels, from uint8 in host memory to float32 features in host memory."""
     count = 64 if quick else 10_000 if device.type == "cuda" else 128
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", width=8 if quick else 64).to(device).eval()
+    model = placed(CIDERNet("resnet18", width=8 if quick else 64).eval(), device)
     pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     image_set = TensorImages("random", pixels)
-    ready = [batch.float().to(device) / 255 - 0.5 for batch in pixels.split(images_at_once(device))]
+    layout = layout_of(model)
+    batches = pixels.split(images_at_once(device))
+    ready = [batch.float().to(device, memory_format=layout) / 255 - 0.5 for batch in batches]
 
     @torch.inference_mode()
     def forward() -> Tensor:

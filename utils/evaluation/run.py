@@ -17,7 +17,7 @@ from utils.data.ood_sets import MissingSet, load_ood
 from utils.errors import note
 from utils.evaluation.benchmark import Benchmark
 from utils.evaluation.evaluation import ID_TEST, WHOLE_ID_TEST, Evaluation, evaluate, unit_penultimate
-from utils.evaluation.features import Features, extract
+from utils.evaluation.features import Features, extract, placed
 from utils.evaluation.linear_probe import augmented_batches, probe_accuracy
 from utils.evaluation.neighbours import CANDIDATES, choose_k
 from utils.evaluation.ood import OODSets, lists_of
@@ -59,7 +59,7 @@ def evaluate_images(
     chosen, left_out = chosen_scores(scores or [method.score], given, method.label)
     for reason in left_out:
         note(reason)
-    model = checkpoint.model.to(device)
+    model = placed(checkpoint.model, device)
     features_of = partial(extract, model, mean=data.mean, std=data.std, checkpoint_sha=checkpoint.sha256, **extraction)
     train, whole = features_of(data.train), features_of(data.test)
     others = {each.name: features_of(each.images) for each in ood.sets}

@@ -47,7 +47,11 @@ def unpack(archive: Path, folder: Path, keep: Callable[[str], bool]) -> None:
         with _open(archive, tarfile.open) as tar:
             sizes = {member: member.size for member in _members(tar) if keep(_normal(member.name))}
             for member in _fitting(sizes, archive, folder):
-                tar.extract(member, folder, filter="data")
+                # Not tar.extract with its filter for data, which Python 3.11 has from 3.11.4 on only.
+                place = _inside(folder, member.name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with tar.extractfile(member) as source, open(place, "wb") as target:
+                    shutil.copyfileobj(source, target)
 
 
 def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
@@ -78,6 +82,13 @@ def _open(archive: Path, opener: Callable) -> Iterator[Any]:
         if error.errno is None:
             raise ArchiveError(f"damaged: {one_line(error)}") from error
         raise ArchiveError(f"cannot unpack: {error.strerror}: {shown(error.filename or archive)}") from error
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Where a file of that name goes. Raises ArchiveError where that is outside the folder."""
+    if ".." in PurePosixPath(name).parts:
+        raise ArchiveError(f"damaged, or no archive: {shown(name)} would be outside the destination")
+    return folder / name.lstrip("/")
 
 
 def _normal(name: str) -> str:

@@ -31,7 +31,7 @@ def measure(device: torch.device, *, quick: bool = False) -> list[dict]:
     data = replace(random_data(images), name="CIFAR-10")
     parts = [TensorImages(f"part {i}", data.train.images[i::5], data.train.labels[i::5]) for i in range(OOD_SETS)]
     data = replace(data, test=parts[0])
-    ood = OODSets(tuple(OODImages(each.name, each, "", each.name, len(each), True, "") for each in parts))
+    ood = OODSets(tuple(OODImages(each, each, official=True) for each in parts))
     ready = data.train.images[:batch_size].float().to(device, memory_format=layout_of(model)) / 255 - 0.5
     count = len(data.train) + len(data.test) + sum(map(len, parts))
 

@@ -111,7 +111,7 @@ def test_a_network_and_images_in_memory_are_evaluated_without_a_file(tmp_path, m
     monkeypatch.chdir(tmp_path)
     data = load_id("digits", limit_train=60)
     images = load_ood("uniform-noise", data)
-    ood = OODSets((OODImages("noise", images, "", "noise", len(images), False, ""),))
+    ood = OODSets((OODImages(images, images),))
     torch.manual_seed(0)
     model = CIDERNet("resnet18", num_classes=6, width=8).eval()
     checkpoint = Checkpoint(model, METHODS[0], 1, None, tmp_path / "none", "")
@@ -122,7 +122,7 @@ def test_a_network_and_images_in_memory_are_evaluated_without_a_file(tmp_path, m
         for each in (data.train, data.test, images)
     )
     expected = ood_metrics(knn_score(train, test, 3), knn_score(train, others, 3))
-    assert found.results[0].ood_metrics["noise"] == expected
+    assert found.results[0].ood_metrics["uniform-noise"] == expected
     assert list(tmp_path.iterdir()) == []
 
 

@@ -93,7 +93,7 @@ def _rows(result: ScoreResult, ood: OODSets, unlabelled: Mapping[str, Any]) -> l
             official=each.official,
             group=each.group,
             samples=result.samples and result.samples[each.name],
-            mark=MARKS[unlabelled["mode"]] if each.whole in unlabelled.get("ood", ()) else "",
+            mark=MARKS[unlabelled["mode"]] if each.whole.name in unlabelled.get("ood", ()) else "",
         )
         for each in ood.sets
     ]

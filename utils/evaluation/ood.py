@@ -20,19 +20,21 @@ class OODImages:
     """An OOD set as it is scored.
 
     Attributes:
-        name: as shown; it says what else than the official set this is, and which part is scored.
-        images: those that are scored.    of: name in the table of OOD sets; "" for a folder of one's own.
-        whole: `name` of the set before a part of it was chosen.    total: its images.
+        images: those that are scored.    whole: all of the set, of which they may be a part.
+        of: name in the table of OOD sets; "" for a folder of one's own.
         official: it is a whole set of the benchmark, and counts for the mean.    group: of the benchmark; "" for none.
     """
 
-    name: str
     images: ImageSet
-    of: str
-    whole: str
-    total: int
-    official: bool
-    group: str
+    whole: ImageSet
+    of: str = ""
+    official: bool = False
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """As shown; it says what else than the official set this is, and which part is scored."""
+        return self.images.name
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def load_ood_sets(
         if images.name in found:
             raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")
         official = images.official_complete and bool(group)
-        found[images.name] = OODImages(images.name, images, of, images.name, len(images), official, group)
+        found[images.name] = OODImages(images, images, of, official, group)
     if not found:
         raise UserError("no OOD set was found.\n" + "\n".join(missing.values()))
     return OODSets(tuple(found.values()), {name: _one_line(reason) for name, reason in missing.items()})

@@ -136,7 +136,7 @@ def _score_entry(table: Table, ood: OODSets, result: ScoreResult) -> dict[str, A
             row.name: {
                 "images": row.images,
                 "set": each.of or None,
-                "whole_images": each.total,
+                "whole_images": len(each.whole),
                 "official": row.official,
                 "group": row.group,
                 **_with_intervals(row),

@@ -75,7 +75,7 @@ def what_is_scored(ood: OODSets, lists: Mapping[str, SetSplit], path: Path | Non
     """For metrics.json: whose list it is, and how many images of how many `narrowed` sets have; None where all are."""
     if not lists:
         return None
-    counts = {each.whole: [len(each.images), each.total] for each in ood.sets if each.whole in lists}
+    counts = {each.whole.name: [len(each.images), len(each.whole)] for each in ood.sets if each.whole.name in lists}
     id_counts = [len(lists[ID_TEST].scored), lists[ID_TEST].images]
     return {"list": str(path) if path else "of the checkpoint", "id": id_counts, "ood": counts}
 
@@ -99,11 +99,11 @@ def footnote(unlabelled: Mapping[str, Any]) -> str:
     return f"{MARKS[mode]} {mode}: fine-tuned on {saw}{choice}"
 
 
-def _narrowed_set(whole: OODImages, split: SetSplit) -> OODImages:
-    part = _part(whole.images, split)
-    if len(part) < whole.total:
-        part.name = f"{whole.name} (scored part, {len(part):,} of {whole.total:,})"
-    return replace(whole, name=part.name, images=part, official=False)
+def _narrowed_set(ood: OODImages, split: SetSplit) -> OODImages:
+    part = _part(ood.whole, split)
+    if len(part) < len(ood.whole):
+        part.name = f"{ood.name} (scored part, {len(part):,} of {len(ood.whole):,})"
+    return replace(ood, images=part, official=False)
 
 
 def _part(images: ImageSet, split: SetSplit) -> ImageSet:

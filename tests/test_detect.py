@@ -18,8 +18,9 @@ import detect
 import eval_cider
 from models.cider import CIDERNet
 from models.vos import VOSNet
+from tests.checkpoint_files import write_checkpoint
 from tests.data_files import write_images
-from utils.checkpoint import load_checkpoint, official_format, save
+from utils.checkpoint import load_checkpoint, save
 from utils.data.digits import held_out_digits, id_digits
 from utils.detection.contact_sheet import Group, Picture, draw_contact_sheet, pick_rows
 from utils.detection.detector import load_detector
@@ -57,12 +58,10 @@ def run_detect(*arguments):
 def checkpoint(tmp_path_factory):
     """A small network with prototypes, as the training saves it."""
     torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=6, width=8)
-    path = tmp_path_factory.mktemp("run") / "checkpoint_3.pth.tar"
     prototypes = F.normalize(torch.randn(6, 128), dim=1)
+    path = tmp_path_factory.mktemp("run") / "checkpoint_3.pth.tar"
     args = {"in_dataset": "digits", "temp": 0.2, "seed": 4, "input": INPUT}
-    save(official_format(model, prototypes, method="cider", epoch=3, args=args, class_names=tuple("012345")), path)
-    return path
+    return write_checkpoint(path, method="cider", epoch=3, prototypes=prototypes, **args)
 
 
 @pytest.fixture(scope="module")
@@ -451,10 +450,6 @@ def test_a_sheet_takes_names_of_any_length_and_script(tmp_path):
 
 
 def test_statistics_that_a_file_does_not_say_are_not_guessed(tmp_path):
-    network = CIDERNet(width=8, feat_dim=4, num_classes=3)
-    content = official_format(
-        network, None, method="cider", epoch=1, args={"in_dataset": "digits"}, class_names=("a", "b", "c")
-    )
-    save(content, tmp_path / "checkpoint_1.pth.tar")
+    path = write_checkpoint(tmp_path / "checkpoint_1.pth.tar", in_dataset="digits")
     with pytest.raises(UserError, match="does not say how its images were normalised"):
-        input_format(load_checkpoint(tmp_path / "checkpoint_1.pth.tar"))
+        input_format(load_checkpoint(path))

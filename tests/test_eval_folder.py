@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import eval_cider
-from models.cider import CIDERNet
-from utils.checkpoint import official_format, save
+from tests.checkpoint_files import write_checkpoint
+from utils.checkpoint import save
 from utils.errors import UserError
 
 FAST = ("--ood-sets", "photographs", "--no-plots", "--K", "3")
@@ -20,11 +20,7 @@ FAST = ("--ood-sets", "photographs", "--no-plots", "--K", "3")
 def trained(tmp_path_factory):
     """A checkpoint, and the features of its evaluation in its cache."""
     path = tmp_path_factory.mktemp("run") / "checkpoint_3.pth.tar"
-    torch.manual_seed(0)
-    args = {"in_dataset": "digits", "limit_train": 60, "seed": 0}
-    model = CIDERNet("resnet18", num_classes=6, width=8)
-    save(official_format(model, None, method="supcon", epoch=3, args=args, class_names=tuple("012345")), path)
-    return path
+    return write_checkpoint(path, epoch=3, in_dataset="digits", limit_train=60, seed=0)
 
 
 def settings(folder):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from models.cider import CIDERNet
+from tests.checkpoint_files import write_checkpoint
 from tests.data_files import write_images
-from utils.checkpoint import load_checkpoint, official_format, save
+from utils.checkpoint import load_checkpoint
 from utils.data.id_sets import in_order_of, load_id
 from utils.detection.reference import load_reference, reference_path
 from utils.errors import UserError
@@ -30,13 +30,8 @@ def color_folder(root, names=tuple(COLORS), count=10, light=1.0):
     return root
 
 
-def color_checkpoint(path, names=tuple(COLORS), **args):
-    torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=3, width=8)
-    content = official_format(model, None, method="supcon", epoch=1, args=args, class_names=names)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(content, path)
-    return path
+def color_checkpoint(path, **args):
+    return write_checkpoint(path, class_names=tuple(COLORS), **args)
 
 
 def test_images_are_normalised_as_in_the_training_everywhere(run_eval, tmp_path):
@@ -57,11 +52,9 @@ def test_images_are_normalised_as_in_the_training_everywhere(run_eval, tmp_path)
 
 
 def test_the_statistics_of_the_training_go_with_the_network_to_any_set(tmp_path):
-    args = {"in_dataset": "digits", "input": INPUT | {"size": load_id("digits").size}}
-    model = CIDERNet("resnet18", num_classes=6, width=8)
-    content = official_format(model, None, method="cider", epoch=1, args=args, class_names=tuple("012345"))
-    save(content, tmp_path / "x.pth.tar")
-    data = load_id_data(load_checkpoint(tmp_path / "x.pth.tar"), None, None, image_size=None, download=False)
+    said = INPUT | {"size": load_id("digits").size}
+    path = write_checkpoint(tmp_path / "x.pth.tar", in_dataset="digits", input=said)
+    data = load_id_data(load_checkpoint(path), None, None, image_size=None, download=False)
     assert data.mean == tuple(INPUT["mean"]) and data.std == tuple(INPUT["std"])
 
 

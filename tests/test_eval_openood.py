@@ -7,8 +7,7 @@ import torch
 from data_files import write_cifar10, write_cifar100
 from PIL import Image
 
-from models.cider import CIDERNet
-from utils.checkpoint import official_format, save
+from tests.checkpoint_files import write_checkpoint
 from utils.data.id_sets import load_id
 from utils.data.openood import id_rows, lists_sha256
 from utils.evaluation.neighbours import choose_k
@@ -27,11 +26,7 @@ def test_both_cifars_in_small(name, run_eval, tmp_path):
     other = "CIFAR-100" if name == "CIFAR-10" else "CIFAR-10"
     roots[other].rename(ood / other.replace("-", ""))
     data = load_id(name, tmp_path / ("c10" if name == "CIFAR-10" else "c100"))
-    torch.manual_seed(0)
-    model = CIDERNet("resnet18", num_classes=len(data.class_names), width=8)
-    args = {"in_dataset": name}
-    path = tmp_path / "checkpoint_1.pth.tar"
-    save(official_format(model, None, method="supcon", epoch=1, args=args, class_names=data.class_names), path)
+    path = write_checkpoint(tmp_path / "checkpoint_1.pth.tar", class_names=data.class_names, in_dataset=name)
     where = ("--id-loc", tmp_path / ("c10" if name == "CIFAR-10" else "c100"), "--ood-loc", ood)
     status, out, err = run_eval("--ckpt", path, "--benchmark", "openood", *where, "--no-plots", "--workers", "0")
     assert status == 0, err
@@ -57,10 +52,6 @@ def test_k_of_equal_candidates_is_the_smallest():
 
 
 def test_a_benchmark_without_sets_for_the_id_set_is_refused(run_eval, tmp_path):
-    model = CIDERNet("resnet18", num_classes=6, width=8)
-    content = official_format(
-        model, None, method="cider", epoch=1, args={"in_dataset": "digits"}, class_names=tuple("012345")
-    )
-    save(content, tmp_path / "checkpoint_1.pth.tar")
-    status, _, err = run_eval("--ckpt", tmp_path / "checkpoint_1.pth.tar", "--benchmark", "openood")
+    path = write_checkpoint(tmp_path / "checkpoint_1.pth.tar", in_dataset="digits")
+    status, _, err = run_eval("--ckpt", path, "--benchmark", "openood")
     assert status == 1 and "--benchmark openood has no OOD sets for digits; it has them for CIFAR-10, CIFAR-100" in err

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.cider import CIDERNet
 from models.mcd import MCDNet
+from tests.checkpoint_files import write_checkpoint
 from tests.data_files import write_images
 from utils.checkpoint import load_checkpoint, official_format, save
 from utils.data.id_records import ID_SETS
@@ -44,12 +44,7 @@ def mcd_checkpoint(folder, split, method="mcd"):
 
 @pytest.fixture
 def cider_checkpoint(tmp_path):
-    torch.manual_seed(0)
-    args = {"in_dataset": "digits", "limit_train": 60, "seed": 0}
-    model = CIDERNet("resnet18", num_classes=6, width=8)
-    content = official_format(model, None, method="supcon", epoch=3, args=args, class_names=tuple("012345"))
-    save(content, tmp_path / "cider.pth.tar")
-    return tmp_path / "cider.pth.tar"
+    return write_checkpoint(tmp_path / "cider.pth.tar", epoch=3, in_dataset="digits", limit_train=60, seed=0)
 
 
 @pytest.mark.parametrize("mode", MARKS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from utils.data.augment import Plain
 from utils.data.file_batches import FileBatches
-from utils.data.images import FileImages, ImageSet, TensorImages
-from utils.data.order import augmentation_generator, batch_sizes, epoch_order
+from utils.data.images import FileImages, ImageSet, TensorImages, read_image
+from utils.data.order import augmentation_generator, batch_sizes, epoch_order, image_generator
 from utils.outliers import NoiseOfSteps
 
 # Pixels of views that a GPU makes at once where nothing is compiled: four of CIFAR-10's batches of 512 images in two
@@ -115,7 +116,8 @@ class TrainBatches:
         if isinstance(image_set, TensorImages):
             self.images = image_set.images.to(self.device)
         elif isinstance(image_set, FileImages):
-            self._files = FileBatches(image_set, augmentation, seed=seed, workers=workers, device=self.device)
+            read = partial(_read, image_set, augmentation, seed)
+            self._files = FileBatches(read, workers=workers, device=self.device)
         else:
             raise TypeError(f"cannot train on a {type(image_set).__name__}")
 
@@ -208,6 +210,12 @@ class PairedBatches:
         while True:
             yield from self.unlabelled.epoch(number, start)
             number, start = number + 1, 0
+
+
+def _read(images: FileImages, augmentation: Plain, seed: int, key: tuple[int, int, int]) -> Tensor:
+    """What the augmentation makes of a file, whose key is the epoch, the position in it, and the number of the file."""
+    epoch, position, number = key
+    return augmentation.from_file(read_image(images.paths[number]), images.size, image_generator(seed, epoch, position))
 
 
 def _suffices(sizes: list[int], views: int, world_size: int) -> bool:

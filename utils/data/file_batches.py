@@ -1,45 +1,40 @@
-"""Training batches of image files, decoded and cropped by processes that live on from epoch to epoch."""
+"""Batches of image files, read by processes that live on from one pass to the next."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from utils.data.augment import Plain
-from utils.data.images import FileImages, leave_process_group, read_image
-from utils.data.order import image_generator
 from utils.errors import UserError
-
-Key = tuple[int, int, int]  # epoch, position in it, number of the file
 
 
 class FileBatches:
-    """Reads image files for an augmentation.
+    """Reads image files.
 
     Args:
-        seed: of the crops, with epoch and position.    workers: processes; 0 reads in this one.
-        device: where the batches go.
+        read: what makes a tensor of an image's key, in the workers. UserError: the file cannot be read.
+        workers: processes; 0 reads in this one.    device: where the batches go.
     """
 
-    def __init__(
-        self, image_set: FileImages, augmentation: Plain, *, seed: int, workers: int, device: torch.device
-    ) -> None:
+    def __init__(self, read: Callable[[Any], Tensor], *, workers: int, device: torch.device) -> None:
         self._device = device
-        self._keys: list[Sequence[Key]] = []  # the loader's own, filled before each epoch
+        self._keys: list[Sequence[Any]] = []  # the loader's own, filled before each pass
         self._loader = DataLoader(
-            _AugmentedFiles(image_set, augmentation, seed),
+            _Readable(read),
             batch_sampler=self._keys,
             num_workers=workers,
             persistent_workers=workers > 0,
-            collate_fn=_collate_or_fault,
-            worker_init_fn=leave_process_group,
+            collate_fn=_stacked_or_fault,
+            worker_init_fn=_leave_process_group,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # the default one would be advanced with every epoch
+            generator=torch.Generator(),  # the default one, which a training draws from, would be advanced
         )
 
-    def read(self, batches: Sequence[Sequence[Key]]) -> Iterator[Tensor]:
-        """The images of batches, as `from_file` of the augmentation makes them. UserError: a file cannot be read."""
+    def read(self, batches: Sequence[Sequence[Any]]) -> Iterator[Tensor]:
+        """The images with these keys, batch by batch. UserError: a file cannot be read."""
         self._keys[:] = batches
         for batch in self._loader:
             if isinstance(batch, str):
@@ -47,23 +42,26 @@ class FileBatches:
             yield batch.to(self._device, non_blocking=True)
 
 
-class _AugmentedFiles(Dataset):
-    def __init__(self, image_set: FileImages, augmentation: Plain, seed: int) -> None:
-        self.paths = image_set.paths
-        self.size = image_set.size
-        self.augmentation = augmentation
-        self.seed = seed
+class _Readable(Dataset):
+    def __init__(self, read: Callable[[Any], Tensor]) -> None:
+        self._read = read
 
-    def __getitem__(self, key: Key) -> Tensor | str:
-        epoch, position, index = key
+    def __getitem__(self, key: Any) -> Tensor | str:
         # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
         try:
-            image = read_image(self.paths[index])
+            return self._read(key)
         except UserError as error:
             return str(error)
-        return self.augmentation.from_file(image, self.size, image_generator(self.seed, epoch, position))
 
 
-def _collate_or_fault(items: list[Tensor | str]) -> Tensor | str:
+def _stacked_or_fault(items: list[Tensor | str]) -> Tensor | str:
     faults = [item for item in items if isinstance(item, str)]
     return faults[0] if faults else torch.stack(items)
+
+
+def _leave_process_group(worker: int) -> None:
+    """In a loader process: do not get the Ctrl-C or SIGTERM that a terminal or shell sends to the whole group.
+
+    The main process finishes its step and saves, for which it needs the loaders; they end when it does.
+    """
+    os.setpgrp()

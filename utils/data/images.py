@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from utils.data.decode import UnreadableImage, open_rgb, resize_center_crop
+from utils.data.file_batches import FileBatches
 from utils.data.places import as_user_errors
 from utils.errors import UserError, shown
 from utils.files import file_sha256
@@ -156,20 +156,8 @@ class FileImages(ImageSet):
         Raises:
             UserError: a file cannot be decoded; it is named.
         """
-        device = torch.device(device)
-        loader = DataLoader(
-            self.paths,
-            batch_size=batch_size,
-            num_workers=workers,
-            collate_fn=partial(_decoded, size=self.size),
-            worker_init_fn=leave_process_group,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # a look at images must not advance the one that a training draws from
-        )
-        for batch in loader:
-            if isinstance(batch, str):
-                raise UserError(batch)
-            yield batch.to(device, non_blocking=True)
+        files = FileBatches(partial(_decoded, size=self.size), workers=workers, device=torch.device(device))
+        yield from files.read([self.paths[row : row + batch_size] for row in range(0, len(self), batch_size)])
 
     def _content(self, indices: torch.Tensor) -> dict:
         return {"paths": tuple(self.paths[index] for index in indices.tolist())}
@@ -202,22 +190,10 @@ def resized(images: torch.Tensor, size: int) -> torch.Tensor:
     return torch.stack([torch.from_numpy(resize_center_crop(Image.fromarray(row), size)) for row in rows])
 
 
-def leave_process_group(worker: int) -> None:
-    """In a loader process: do not get the Ctrl-C or SIGTERM that a terminal or shell sends to the whole group.
-
-    The main process finishes its step and saves, for which it needs the loaders; they end when it does.
-    """
-    os.setpgrp()
-
-
 def decoding_threads() -> int:
     """Threads for decoding and hashing files; Pillow and hashlib let other threads run meanwhile."""
     return min(16, os.cpu_count() or 1)
 
 
-def _decoded(paths: Sequence[Path], size: int) -> torch.Tensor | str:
-    # An exception raised in a worker arrives with its traceback inside the message, so the fault travels as text.
-    try:
-        return torch.stack([torch.from_numpy(resize_center_crop(read_image(path), size)) for path in paths])
-    except UserError as error:
-        return str(error)
+def _decoded(path: Path, size: int) -> torch.Tensor:
+    return torch.from_numpy(resize_center_crop(read_image(path), size))

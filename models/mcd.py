@@ -48,13 +48,9 @@ class MCDNet(Network):
         found = [*self(x, detach2)]
         return found if unlabelled is None else [*found, *self(unlabelled)]
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Class logits (N, C) of head 1, for scores that want one classifier."""
-        return outside_autocast(self.fc, self.penultimate(x))
-
     @property
     def fc(self) -> nn.Linear:
-        """The classifier that goes with `logits`: head 1."""
+        """Head 1, for scores that want one classifier."""
         return self.head1
 
     def outputs_from_penultimate(self, features: Tensor) -> dict[str, Tensor]:

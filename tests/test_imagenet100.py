@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import sys
+from itertools import product
 from subprocess import CompletedProcess
 
 import numpy as np
@@ -20,6 +21,7 @@ from utils.data.imagenet import PUBLIC_LIST, read_class_list
 from utils.errors import UserError
 from utils.prepare.imagenet import read_val_labels
 from utils.training.schedule import learning_rate
+from utils.training.settings import RunSettings
 
 PUBLIC = read_class_list(PUBLIC_LIST)
 OTHERS = ("n01440764", "n01443537", "n01484850")
@@ -271,15 +273,9 @@ def test_classes_that_are_not_the_public_ones_are_noted(make, imagenet, tmp_path
 def rates(*command_line, batches=248):
     """Learning rates of every step of a command line: 126,689 images are 248 batches of 512."""
     args = parse_arguments(command_line=["--in-dataset", "ImageNet-100", "--device", "cpu", *command_line])
-    return args, [
-        learning_rate(
-            epoch, batch, batches, base_lr=args.learning_rate, epochs=args.epochs, cosine=args.cosine,
-            decay_epochs=args.lr_decay_epochs, decay_rate=args.lr_decay_rate, warmup=args.warmup,
-            warmup_epochs=args.warmup_epochs,
-        )
-        for epoch in range(args.epochs)
-        for batch in range(batches)
-    ]  # fmt: skip
+    schedule = RunSettings.of(vars(args)).schedule
+    steps = product(range(args.epochs), range(batches))
+    return args, [learning_rate(epoch, batch, batches, **schedule) for epoch, batch in steps]
 
 
 @pytest.mark.parametrize("official", [[], ["--epochs", "20", "--learning_rate", "0.005"]], ids=["paper", "script"])

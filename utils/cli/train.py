@@ -132,10 +132,12 @@ def _add_optimisation_options(add: Callable[..., argparse.Action]) -> None:
 
 
 def save_every(text: str) -> SaveEvery:
-    """argparse type: `5m` or a number of epochs."""
+    """argparse type: `5m` is every five minutes, `0.5m` every half, `2` after every second epoch."""
     try:
-        return SaveEvery.parse(text)
-    except ValueError:
+        if text.endswith("m"):
+            return SaveEvery(minutes=positive_float(text[:-1]))
+        return SaveEvery(epochs=positive_int(text))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text} is neither minutes (5m) nor a number of epochs (2)") from None
 
 

@@ -12,17 +12,6 @@ class SaveEvery:
     epochs: int | None = None
     minutes: float | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> "SaveEvery":
-        """`5m` is every five minutes, `0.5m` every half, `2` after every second epoch. ValueError otherwise."""
-        if text.endswith("m"):
-            policy = cls(minutes=float(text[:-1]))
-        else:
-            policy = cls(epochs=int(text))
-        if not (policy.minutes or policy.epochs or 0) > 0:
-            raise ValueError(f"{text}: more than nothing is needed")
-        return policy
-
     def due(self, epoch: int, batch: int, seconds: float) -> bool:
         """Whether it is time to save before a batch of an epoch, both counted from 0, `seconds` after the last time."""
         if self.epochs:

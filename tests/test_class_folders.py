@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 from data_files import joined, write_images
-from PIL import Image
 
 from utils.data import decode
 from utils.data.id_sets import load_id
@@ -166,20 +165,6 @@ def test_image_that_disappears_is_named_not_a_traceback(tmp_path):
         with pytest.raises(UserError) as caught:
             joined(data.train, workers=workers)
         assert str(data.train.paths[9]) in str(caught.value) and "Traceback" not in str(caught.value)
-
-
-def test_a_file_that_may_not_be_read_is_skipped(tmp_path, monkeypatch):
-    # A test that runs as root can read everything, so the refusal of the system is played.
-    write_classes(tmp_path)
-    opened = Image.open
-
-    def refuse(path, *args, **kwargs):
-        if path.name == "00003.png":
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *args, **kwargs)
-
-    monkeypatch.setattr(decode.Image, "open", refuse)
-    assert "2 of 20 images skipped" in load_id("folder", tmp_path).notes[0]
 
 
 def test_a_link_that_leads_round_is_followed_once(tmp_path):

@@ -179,6 +179,7 @@ def test_whole_command_writes_everything_and_goes_on_without_a_missing_set(run_e
     [
         (("--name", "official", "--epoch", "7"), 1, "there are  : epochs 9, 10"),
         (("--name", "nobody"), 1, "checkpoint not found"),
+        (("--ckpt", "none.pth.tar"), 1, "checkpoint not found"),
         (("--name", "official", "--ood-sets", "SVHN", "--ood_loc", "nowhere"), 1, "no OOD set was found"),
         (("--name", "official", "--K", "9999"), 1, "--K 9999 needs as many ID training images, but there are"),
         (("--name", "official", "--K-sweep", "1,9999"), 1, "--K-sweep 9999 needs"),

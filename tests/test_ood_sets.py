@@ -1,14 +1,11 @@
 """OOD sets from small files of the official layouts: where each is found, and when it may bear the official name."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from data_files import black_id_data, write_cifar10, write_cifar100, write_images
-from PIL import Image
 from scipy.io import savemat
 
 from utils.cli import options
@@ -313,24 +310,3 @@ def test_own_folders_with_faults(tmp_path):
         load_ood(f"mine={tmp_path}", id_data())
     with pytest.raises(UserError, match="this is a file"):
         load_ood(f"mine={tmp_path / 'one.png'}", id_data())
-
-
-def test_mixed_modes_are_all_used(tmp_path):
-    for mode in ("L", "LA", "RGBA", "P"):
-        Image.new(mode, (1, 1)).save(tmp_path / f"{mode}.png")
-    Image.new("CMYK", (90, 20)).save(tmp_path / "cmyk.jpg")
-    Image.fromarray(np.full((20, 20), 60_000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    loaded = load_ood(f"mine={tmp_path}", id_data())
-    assert len(loaded) == 6 and loaded.notes == ()
-
-
-def test_names_that_are_no_utf8_can_be_shown(tmp_path):
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
-    try:
-        path.write_text("damaged")
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    write_images(tmp_path, 1)
-    loaded = load_ood(f"mine={tmp_path}", id_data())
-    assert "skipped" in loaded.notes[0]
-    loaded.notes[0].encode("utf-8")

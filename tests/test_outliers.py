@@ -234,17 +234,6 @@ def test_impossible_selections_are_refused(select: int) -> None:
 # ---- covariances that break a Cholesky
 
 
-def test_singular_covariance_is_helped_by_as_little_as_suffices() -> None:
-    root = torch.randn(30, 4, generator=seeded()) * 100
-    singular = root @ root.T
-    assert torch.linalg.cholesky_ex(singular).info > 0
-    factor, jitter = cholesky_with_jitter(singular)
-    assert 0 < jitter <= 1e-5 * singular.diagonal().mean()
-    added = factor @ factor.T - singular
-    torch.testing.assert_close(added, jitter * torch.eye(30), rtol=0, atol=float(1e-5 * singular.diagonal().mean()))
-    assert least_likely_gaussian_samples(torch.zeros(2, 30), singular, 100, 1).isfinite().all()
-
-
 def test_two_thousand_dimensions_with_fewer_features_than_dimensions() -> None:
     queues = ClassQueues([50, 50], 2048)
     features = torch.randn(100, 2048, generator=seeded()).relu() * 30

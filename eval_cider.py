@@ -19,6 +19,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def main() -> None:
     check_names(name for name in args.score or () if name != "all")
     checkpoint = load_checkpoint(args.ckpt or find_checkpoint(args.checkpoints, args.in_dataset, args.name, args.epoch))
     say(f"{checkpoint.path}: {checkpoint.method.label}, epoch {checkpoint.epoch}, on {device}")
-    out = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
-    out = evaluation_folder(out, checkpoint, args.settings, overwrite=args.overwrite)
+    wanted = args.out or checkpoint.path.parent / f"eval_{checkpoint.epoch}"
+    find_folder = partial(evaluation_folder, wanted, checkpoint, args.settings, overwrite=args.overwrite)
+    find_folder()  # so that a place that cannot be written ends this before anything slow
 
     data, ood, scored = load_images(args, checkpoint)
 
@@ -78,6 +80,7 @@ def main() -> None:
         print(collapse_warning(fault, checkpoint.args), file=sys.stderr)
     facts = facts_of(args, checkpoint, data, ood) | {"scored": scored, "collapsed": fault}
     say("writing and drawing")
+    out = find_folder()  # now, for another evaluation may have finished meanwhile
     try:
         written = report.write_numbers(out, found, ood, evaluation, facts)
         written += report.write_tables(out, "k_sweep", swept) if swept else []

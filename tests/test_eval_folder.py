@@ -47,6 +47,20 @@ def test_another_evaluation_goes_to_another_folder(run_eval, trained, tmp_path):
     assert done[0] == 0 and f"Written to {out}:" in done[1] and settings(out)["K"] == 5
 
 
+def test_an_evaluation_that_finishes_meanwhile_keeps_its_folder(run_eval, trained, tmp_path, monkeypatch):
+    out, others = tmp_path / "out", '{"settings": {"command": "another"}}'
+    load_images = eval_cider.load_images
+
+    def while_another_finishes(*args):
+        out.mkdir()
+        (out / "metrics.json").write_text(others)
+        return load_images(*args)
+
+    monkeypatch.setattr(eval_cider, "load_images", while_another_finishes)
+    assert f"Written to {out}_2:" in run_eval("--ckpt", trained, *FAST, "--out", out)[1]
+    assert (out / "metrics.json").read_text() == others and list(out.iterdir()) == [out / "metrics.json"]
+
+
 def test_a_folder_with_other_things_or_a_damaged_file_loses_nothing(run_eval, trained, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

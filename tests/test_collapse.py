@@ -18,6 +18,7 @@ from utils.evaluation.collapse import classes_that_share, collapse, collapse_war
         (100, 0.05, "ID accuracy is 5.0 %, where guessing gives 1.0 %"),
         (10, 0.02, "ID accuracy is 2.0 %, where guessing gives 10.0 %"),
         (10, None, None),
+        (0, None, None),  # a file of SupContrast, which does not say how many there are
     ],
 )
 def test_an_id_accuracy_near_chance_is_a_collapse(num_classes, accuracy, fault):

@@ -324,7 +324,14 @@ def test_official_files_work_with_fit(tmp_path):
     write_images(tmp_path / "id", 12)
     torch.save({"epoch": 5, "state_dict": model.state_dict()}, tmp_path / "cider.pth.tar")
     torch.save({f"module.{name}": value for name, value in vos.state_dict().items()}, tmp_path / "vos.pt")
-    fits = (("cider.pth.tar", "KNN (K=4)", ()), ("vos.pt", "odin", ("--score", "odin")), ("vos.pt", "energy", ()))
+    of_supcontrast = {name: value for name, value in model.state_dict().items() if not name.startswith("fc.")}
+    torch.save({"model": of_supcontrast, "epoch": 5}, tmp_path / "supcon.pth")  # says nothing of its classes
+    fits = (
+        ("cider.pth.tar", "KNN (K=4)", ()),
+        ("supcon.pth", "KNN (K=4)", ()),
+        ("vos.pt", "odin", ("--score", "odin")),
+        ("vos.pt", "energy", ()),
+    )
     for name, shown, score in fits:
         path = tmp_path / name
         images = ("--images", tmp_path / "id", "--csv", tmp_path / "a.csv")

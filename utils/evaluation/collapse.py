@@ -21,9 +21,12 @@ def collapse(num_classes: int, id_accuracy: float | None = None, prototypes: Ten
     classes share their prototype with another one (cosine above 0.99); so has one whose training has hardly begun.
 
     Args:
-        num_classes: C.    prototypes: (C, D) of the head, or of a mixture (C * P, D); None for methods without.
+        num_classes: C; 0 where nobody knows them, as of a SupContrast file.
+        prototypes: (C, D) of the head, or of a mixture (C * P, D); None for methods without.
         id_accuracy: of ID test by KNN or the classifier, as a fraction; None where nobody has measured it.
     """
+    if not num_classes:
+        return None
     faults = []
     chance = 1 / num_classes
     if id_accuracy is not None and id_accuracy - chance < LEARNED * (1 - chance):

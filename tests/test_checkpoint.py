@@ -240,6 +240,13 @@ def test_what_is_not_admitted_is_named(tmp_path, value):
         load(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("text", ["hello", "version 1", "<!DOCTYPE html>"])
+def test_a_text_in_place_of_a_checkpoint(tmp_path, text):
+    (tmp_path / "x.pt").write_text(text)
+    with pytest.raises(DamagedFile, match="x.pt is damaged or not a checkpoint: it was not loaded$"):
+        load(tmp_path / "x.pt")
+
+
 def test_a_file_cannot_ask_for_a_download(tmp_path, exported):
     own = exported["model_config"]
     save(exported | {"model_config": own | {"pretrained": True}}, tmp_path / "x.pt")

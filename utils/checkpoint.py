@@ -118,7 +118,8 @@ def load(path: Path, *, checksum_required: bool = False) -> dict[str, Any]:
                 f"{path} holds a {one_line(called[1])} and was not loaded: a checkpoint may hold tensors, plain "
                 "values, argparse.Namespace and numpy's numbers"
             ) from error
-        reason = "it was not loaded" if isinstance(error, pickle.UnpicklingError) else one_line(error)
+        # A KeyError holds the first byte of a text, which is no opcode of a pickle.
+        reason = "it was not loaded" if isinstance(error, (pickle.UnpicklingError, KeyError)) else one_line(error)
         raise DamagedFile(f"{path} is damaged or not a checkpoint: {reason}") from error
     if not isinstance(tree, dict):
         raise DamagedFile(f"{path} is not a checkpoint: it holds a {type(tree).__name__}, not a dict")

@@ -1,18 +1,16 @@
 """scripts/ablation.sh: every ablation trains what it says, once, and the values stand beside each other."""
 
 import re
-import runpy
 import shlex
-import sys
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 
-from tests.commands import REPOSITORY, shell
+from tests.commands import here, shell
 from train_cider import parse_arguments
 from utils.results import rows
 
-SCRIPT = REPOSITORY / "scripts" / "experiments.py"
+ablation = partial(here, "scripts/experiments.py", "ablation")
 SMALL = "--epochs 1 --limit-train 60 --width 8 --device cpu".split()
 # The argument that each ablation varies, and its values on digits.
 VARIED = {
@@ -27,36 +25,23 @@ VARIED = {
 }
 
 
-@pytest.fixture
-def ablation(monkeypatch, capsys):
-    """Run the script in this process: status, output, errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["experiments.py", "ablation", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        return SimpleNamespace(status=ended.value.code, **capsys.readouterr()._asdict())
-
-    return call
-
-
 def trainings(out):
     """Arguments of the trainings that a dry run prints."""
     commands = [shlex.split(line) for line in re.findall(r"^    (python train_cider.py .*)", out, re.MULTILINE)]
     return [vars(parse_arguments(command_line=command[2:])) for command in commands]
 
 
-def test_every_ablation_of_the_paper_is_there(ablation):
+def test_every_ablation_of_the_paper_is_there():
     said = ablation("--help")
-    assert said.status == 0
-    assert set(re.findall(r"^    ([\w-]+) {2,}\S.*: ", said.out, re.MULTILINE)) == VARIED.keys()
+    assert said.returncode == 0
+    assert set(re.findall(r"^    ([\w-]+) {2,}\S.*: ", said.stdout, re.MULTILINE)) == VARIED.keys()
 
 
 @pytest.mark.parametrize("name", VARIED)
-def test_runs_differ_in_the_setting_and_the_seed_alone(ablation, tmp_path, name):
+def test_runs_differ_in_the_setting_and_the_seed_alone(tmp_path, name):
     planned = ablation(name, "--in-dataset", "digits", "--seeds", 1, 2, "--dry-run", "--", "--checkpoints", tmp_path)
-    assert planned.status == 0, planned.err
-    found = trainings(planned.out)
+    assert planned.returncode == 0, planned.stderr
+    found = trainings(planned.stdout)
     varied, values = VARIED[name]
     assert [(run["seed"], run[varied]) for run in found] == [(seed, value) for seed in (1, 2) for value in values]
     assert len({run["name"] for run in found}) == len(found)
@@ -65,8 +50,8 @@ def test_runs_differ_in_the_setting_and_the_seed_alone(ablation, tmp_path, name)
     assert not list(tmp_path.iterdir())
 
 
-def test_seeds_and_values_have_usual_ones(ablation):
-    found = trainings(ablation("w", "--values", "3", "--dry-run", "--", "--device", "cpu").out)
+def test_seeds_and_values_have_usual_ones():
+    found = trainings(ablation("w", "--values", "3", "--dry-run", "--", "--device", "cpu").stdout)
     assert [(run["in_dataset"], run["epochs"], run["w"], run["seed"]) for run in found] == [
         ("CIFAR-10", 500, 3.0, seed) for seed in (4, 5, 6)
     ]
@@ -85,18 +70,18 @@ def test_seeds_and_values_have_usual_ones(ablation):
         (["w", "--", "--nonsense"], "--nonsense"),
     ],
 )
-def test_wrong_usage_is_one_message_with_status_2(ablation, arguments, said):
+def test_wrong_usage_is_one_message_with_status_2(arguments, said):
     done = ablation(*arguments, "--dry-run") if "--" not in arguments else ablation(*arguments)
-    assert done.status == 2 and said in done.err
+    assert done.returncode == 2 and said in done.stderr
 
 
-def test_a_file_of_rows_that_can_not_be_written_is_met_before_the_first_training(ablation, tmp_path):
+def test_a_file_of_rows_that_can_not_be_written_is_met_before_the_first_training(tmp_path):
     (tmp_path / "file").touch()
     done = ablation("w", "--csv", tmp_path / "file" / "rows.csv", "--", *SMALL, "--checkpoints", tmp_path)
-    assert done.status == 1 and "nothing can be written to" in done.err and "[1/" not in done.out
+    assert done.returncode == 1 and "nothing can be written to" in done.stderr and "[1/" not in done.stdout
 
 
-def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(ablation, tmp_path):
+def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(tmp_path):
     command = ("no-dispersion", "--in-dataset", "digits", "--seeds", "4", "--ood-sets", "photographs", "--csv")
     command = (*command, tmp_path / "rows.csv", "--", *SMALL, "--checkpoints", tmp_path)
     done = shell("ablation.sh", *command)
@@ -108,6 +93,6 @@ def test_it_trains_evaluates_and_shows_each_value_and_then_has_nothing_to_do(abl
     assert [row.experiment for row in found] == ["digits-ablation-no-dispersion"] * 2
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "digits").rglob("*")}
     again = ablation(*command)
-    assert again.status == 0 and again.out.count(": done, ") == 2
-    assert again.out.split("loss with and without")[1] == done.stdout.split("loss with and without")[1]
+    assert again.returncode == 0 and again.stdout.count(": done, ") == 2
+    assert again.stdout.split("loss with and without")[1] == done.stdout.split("loss with and without")[1]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "digits").rglob("*")}

@@ -1,11 +1,9 @@
 """detect.py and load_detector: scores as the evaluation has them, thresholds, files of any kind, mistakes."""
 
 import csv
-import io
 import json
-import sys
 from collections import Counter
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +12,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-import detect
-import eval_cider
 from models.cider import CIDERNet
 from models.vos import VOSNet
 from tests.checkpoint_files import write_checkpoint
+from tests.commands import here
 from tests.data_files import write_images
 from utils.checkpoint import load_checkpoint, save
 from utils.data.digits import held_out_digits, id_digits
@@ -27,7 +24,7 @@ from utils.detection.detector import load_detector
 from utils.detection.files import decode_stream
 from utils.detection.fit import input_format
 from utils.detection.reference import load_reference, reference_path, save_reference
-from utils.errors import UserError, WrongUsage, run_script
+from utils.errors import UserError, WrongUsage
 from utils.evaluation import knn_search
 from utils.evaluation.scores import knn_score
 
@@ -40,18 +37,14 @@ def write_png(folder, images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:03d}.png")
 
 
-def call(main, name, *arguments):
-    """Run a script of the repository in this process: its exit status, and what it printed."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", [name, "--device", "cpu", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_script(main)
-    return ended.value.code, out.getvalue(), err.getvalue()
+def call(script, *arguments):
+    """Run a script of the repository: its exit status, and what it printed."""
+    done = here(script, "--device", "cpu", *arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
 def run_detect(*arguments):
-    return call(detect.main, "detect.py", *arguments)
+    return call("detect.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +65,7 @@ def evaluated(checkpoint, tmp_path_factory):
     path.write_bytes(checkpoint.read_bytes())
     scores = ("--score", "knn", "maha++", "prototype")
     arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--K", "7", "--no-plots", "--out", out, *scores)
-    status, _, err = call(eval_cider.main, "eval_cider.py", *arguments)
+    status, _, err = call("eval_cider.py", *arguments)
     assert status == 0, err
     return path, out
 
@@ -133,7 +126,7 @@ def test_a_small_bank_is_evaluated_and_kept_in_half_precision(checkpoint, tmp_pa
     path, out = tmp_path / checkpoint.name, tmp_path / "eval"
     path.write_bytes(checkpoint.read_bytes())
     arguments = ("--ckpt", path, "--ood-sets", "digits-6-9", "--bank", 500, "--no-plots", "--out", out, "--seed", 3)
-    status, printed, err = call(eval_cider.main, "eval_cider.py", *arguments)
+    status, printed, err = call("eval_cider.py", *arguments)
     assert status == 0 and "500 of 869 ID training images are used" in printed, err
     assert not reference_path(path).exists()
     with np.load(reference_path(path, small=True)) as archive:
@@ -414,7 +407,7 @@ def test_an_evaluation_goes_on_where_the_statistics_cannot_be_written(copied, tm
     reference_path(copied).unlink()
     reference_path(copied).mkdir()
     arguments = ("--ckpt", copied, "--ood-sets", "uniform-noise", "--no-plots", "--out", tmp_path / "again")
-    status, out, err = call(eval_cider.main, "eval_cider.py", *arguments)
+    status, out, err = call("eval_cider.py", *arguments)
     assert status == 0 and "uniform-noise" in out
     assert "warning: the reference statistics for detect.py could not be written" in err
 

@@ -2,13 +2,11 @@
 
 import csv
 import json
-import runpy
-import sys
 
 import pytest
 from PIL import Image
 
-from tests.commands import REPOSITORY, python
+from tests.commands import here, python
 from utils.data.id_sets import load_id
 from utils.detection.reference import load_reference, reference_path
 
@@ -39,24 +37,15 @@ def evaluated(shapes):
     return done
 
 
-def in_this_process(monkeypatch, script, *arguments):
-    """Run a script without the seconds that a process takes to start; its exit status."""
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
-    return ended.value.code
-
-
-def test_the_example_folder_is_the_same_again_and_overwrites_nothing(shapes, tmp_path, monkeypatch, capsys):
+def test_the_example_folder_is_the_same_again_and_overwrites_nothing(shapes, tmp_path):
     place, _ = shapes
     script = "scripts/make_example_folder.py"
-    assert in_this_process(monkeypatch, script, tmp_path / "again", "--per-class", "10") == 0
+    assert here(script, tmp_path / "again", "--per-class", "10").returncode == 0
     found, expected = (sorted(root.rglob("*.png")) for root in (tmp_path / "again", place / "shapes"))
     assert len(found) == 90
     assert [path.read_bytes() for path in found] == [path.read_bytes() for path in expected]
-    assert in_this_process(monkeypatch, script, place / "shapes") == 1
-    assert "is there already" in capsys.readouterr().err
+    done = here(script, place / "shapes")
+    assert done.returncode == 1 and "is there already" in done.stderr
 
 
 def test_evaluation_finds_images_size_and_classes_by_the_checkpoint(shapes, evaluated):
@@ -89,14 +78,12 @@ def test_detection_needs_no_training_image(shapes, evaluated):
         assert sheet.format == "PNG"
 
 
-def test_fit_makes_the_statistics_without_an_evaluation(shapes, tmp_path, monkeypatch, capsys):
+def test_fit_makes_the_statistics_without_an_evaluation(shapes, tmp_path):
     place, checkpoint = shapes
     classes, own = place / "shapes" / "classes", tmp_path / "own.npz"
     images = ("--images", place / "shapes" / "unknown" / "ring", "--device", "cpu")
-    arguments = ("--ckpt", checkpoint, "--reference", own, "--fit", classes, *images)
-    assert in_this_process(monkeypatch, "detect.py", *arguments) == 0
-    said = capsys.readouterr()
-    assert "48 images to compare with, 12 held out" in said.out and "10 images" in said.out
-    assert SAID in said.err
+    done = here("detect.py", "--ckpt", checkpoint, "--reference", own, "--fit", classes, *images)
+    assert done.returncode == 0 and SAID in done.stderr, done.stderr
+    assert "48 images to compare with, 12 held out" in done.stdout and "10 images" in done.stdout
     reference, data = load_reference(own), load_id("folder", classes, image_size=16, seed=4)
     assert reference.mean == pytest.approx(data.mean) and reference.class_names == data.class_names

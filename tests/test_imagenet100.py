@@ -2,17 +2,15 @@
 
 import os
 import re
-import runpy
-import sys
+from functools import partial
 from itertools import product
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from tests.commands import REPOSITORY, python, shell
+from tests.commands import here, shell
 from tests.data_files import write_images
 from train_cider import parse_arguments
 from utils.data.id_records import id_set
@@ -25,7 +23,7 @@ from utils.training.settings import RunSettings
 
 PUBLIC = read_class_list(PUBLIC_LIST)
 OTHERS = ("n01440764", "n01443537", "n01484850")
-SCRIPT = "scripts/make_imagenet100.py"
+make = partial(here, "scripts/make_imagenet100.py")
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +55,13 @@ def parts_of(root):
     return {path: content for path, content in files(root).items() if path.startswith(("train", "val"))}
 
 
-@pytest.fixture
-def make(monkeypatch, capsys):
-    """Run the script with a command line, in this process: starting another takes longer than the work."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(REPOSITORY / SCRIPT), run_name="__main__")
-        return CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
-
-    return call
-
-
 def test_the_list_is_the_public_one():
     assert len(PUBLIC) == len(set(PUBLIC)) == 100
     assert PUBLIC[0] == "n03877845" and not set(PUBLIC) & set(OTHERS)
 
 
 @pytest.mark.parametrize("how", ["links", "copies"])
-def test_subset_holds_the_public_classes_and_is_made_once(make, imagenet, tmp_path, how):
+def test_subset_holds_the_public_classes_and_is_made_once(imagenet, tmp_path, how):
     arguments = (imagenet, tmp_path / "subset", *(["--copy"] if how == "copies" else []))
     planned = make(*arguments, "--dry-run")
     assert planned.returncode == 0 and "200 images  would be" in planned.stdout and not list(tmp_path.iterdir())
@@ -93,13 +78,13 @@ def test_subset_holds_the_public_classes_and_is_made_once(make, imagenet, tmp_pa
     assert (tmp_path / "subset/train").stat().st_mtime_ns == before
 
 
-def test_without_dest_it_is_the_place_where_training_looks(make, imagenet):
+def test_without_dest_it_is_the_place_where_training_looks(imagenet):
     planned = make(imagenet, "--dry-run")
     assert planned.returncode == 0 and planned.stdout.startswith(f"{id_set('ImageNet-100').folder}: 100 classes")
     assert planned.stdout.endswith("train_cider_imgnet100.sh\n")
 
 
-def test_an_interrupted_copy_is_not_taken_for_a_subset_and_finishes(make, imagenet, tmp_path):
+def test_an_interrupted_copy_is_not_taken_for_a_subset_and_finishes(imagenet, tmp_path):
     make(imagenet, tmp_path, "--copy")
     whole, cut, gone = PUBLIC[:3]
     (tmp_path / "train").rename(tmp_path / ".incomplete-train")
@@ -113,7 +98,7 @@ def test_an_interrupted_copy_is_not_taken_for_a_subset_and_finishes(make, imagen
     assert (tmp_path / "train" / whole / "00000.JPEG").stat().st_ino == kept
 
 
-def test_random_classes_are_seeded_and_their_list_repeats_them(make, imagenet, tmp_path):
+def test_random_classes_are_seeded_and_their_list_repeats_them(imagenet, tmp_path):
     for place, seed in (("a", 1), ("b", 1), ("c", 2)):
         done = make(imagenet, tmp_path / place, "--random", "20", "--seed", str(seed))
         assert done.returncode == 0, done.stderr
@@ -124,7 +109,7 @@ def test_random_classes_are_seeded_and_their_list_repeats_them(make, imagenet, t
     assert parts_of(tmp_path / "d") == parts_of(tmp_path / "a") == wanted(imagenet, lists[0])
 
 
-def test_a_val_that_is_not_sorted_needs_a_table(make, imagenet, tmp_path):
+def test_a_val_that_is_not_sorted_needs_a_table(imagenet, tmp_path):
     source = tmp_path / "source/ILSVRC/Data/CLS-LOC"
     (source / "val").mkdir(parents=True)
     (source / "train").symlink_to(imagenet / "train")
@@ -210,7 +195,7 @@ def test_lists_of_classes_in_the_forms_that_are_about(tmp_path, text):
     assert read_class_list(tmp_path / "classes") == tuple(OTHERS[:2])
 
 
-def test_what_is_missing_or_in_the_way_is_named(make, imagenet, tmp_path):
+def test_what_is_missing_or_in_the_way_is_named(imagenet, tmp_path):
     def fails(said, *arguments):
         done = make(*arguments)
         assert done.returncode == 1 and said in done.stderr, done.stderr
@@ -235,12 +220,12 @@ def test_what_is_missing_or_in_the_way_is_named(make, imagenet, tmp_path):
 @pytest.mark.parametrize(
     "wrong", [["--random", "5"], ["DEST", "--seed", "5"], ["DEST", "--random", "5", "--classes", "f"]]
 )
-def test_wrong_usage(make, wrong):
+def test_wrong_usage(wrong):
     assert make("SRC", *wrong).returncode == 2
 
 
 def test_made_trained_saved_and_evaluated(imagenet, tmp_path):
-    assert python(SCRIPT, imagenet, tmp_path / "data").returncode == 0
+    assert make(imagenet, tmp_path / "data").returncode == 0
     small = (
         "--id_loc",
         tmp_path / "data",
@@ -264,7 +249,7 @@ def test_made_trained_saved_and_evaluated(imagenet, tmp_path):
     assert re.search(r"^mine +6 +\d+\.\d\d", done.stdout, re.MULTILINE) and "K=5" in done.stdout
 
 
-def test_classes_that_are_not_the_public_ones_are_noted(make, imagenet, tmp_path):
+def test_classes_that_are_not_the_public_ones_are_noted(imagenet, tmp_path):
     make(imagenet, tmp_path, "--random", "100", "--seed", "1")
     (note,) = load_id("ImageNet-100", tmp_path, image_size=32).notes
     assert re.search(r"\d classes are not of the public list", note)

@@ -3,13 +3,12 @@
 import argparse
 import csv
 import json
-import runpy
 import sys
 
 import pytest
 
 from scripts import experiments
-from tests.commands import REPOSITORY, shell
+from tests.commands import REPOSITORY, here, shell
 from tests.data_files import write_cifar10, write_images
 from utils.evaluation.registry import SCORES
 from utils.files import file_sha256, portable
@@ -37,10 +36,7 @@ def small(tmp_path, monkeypatch):
 
     def run_here(command):
         ran.append(command[0])
-        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / command[0]), *command[1:]])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        assert not ended.value.code
+        assert here(*command).returncode == 0
 
     def call(*more):
         train = "--width 8 --epochs 1 --warmup none --limit-train 200 --device cpu"

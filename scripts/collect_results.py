@@ -88,7 +88,12 @@ def main() -> None:
     new = [row for file in files for row in rows.from_metrics(file, args.experiment)]
     if new:
         rows.gather(new, args.csv)
-    found = [row for row in rows.read(args.csv) if not args.experiment or args.experiment in row.experiment.split()]
+    gathered = rows.read(args.csv)
+    found = [row for row in gathered if not args.experiment or args.experiment in row.experiment.split()]
+    if not found and (args.experiment or not args.id):
+        wanted = f" of an experiment {args.experiment}" if args.experiment else ""
+        names = dict.fromkeys(name for row in gathered for name in row.experiment.split())
+        raise UserError(f"there are no rows{wanted} in {args.csv}\n  there are  : {', '.join(names) or 'none at all'}")
     known = list(dict.fromkeys(row.id for row in new or found))
     if args.id and args.id not in [*(row.id for row in found), *(line.facts["id"] for line in published.lines())]:
         raise UserError(f"there is nothing on {args.id}\n  there are  : {', '.join(known) or 'no rows at all'}")

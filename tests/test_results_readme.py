@@ -96,6 +96,8 @@ def test_collecting_prints_the_tables_and_leaves_the_pages_as_they_are():
     [
         (("nowhere",), 1, "looked for : nowhere"),
         (("--id", "CIFAR"), 1, "nothing on CIFAR"),
+        (("--experiment", "demos"), 1, "no rows of an experiment demos in"),
+        (("--csv", "nowhere.csv"), 1, "no rows in nowhere.csv"),
         (("--csv", "other.csv", "--readme"), 2, "--readme does not go with"),
         (("README.md",), 1, "README.md is not a metrics.json"),
     ],

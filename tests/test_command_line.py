@@ -106,6 +106,13 @@ def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none
     assert json.loads(json.dumps(saved)) == saved
 
 
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (4, 4), (64, 4)])
+def test_no_more_workers_than_cores(cores, workers, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert parsed(monkeypatch, train_cider).workers == workers
+    assert parsed(monkeypatch, train_cider, "--workers", "8").workers == 8
+
+
 @pytest.mark.parametrize(
     ("executable", "on_the_path", "folder", "said"),
     [

@@ -1,6 +1,7 @@
 """Command-line options shared by the scripts: the common groups, and what an argument may be."""
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,14 @@ def add_device_options(parser: OptionParser) -> Group:
         "NHWC layout: faster on GPUs with --amp, and a bit on CPUs, where eval_cider.py and detect.py have it anyway"
     )
     group.add("--channels-last", bool, about)
-    group.add("--workers", non_negative_int, "processes that decode image files", default=4, role=Role.CALL)
+    about = "processes that decode image files (default: 4, or one for each core where there are fewer)"
+    group.add("--workers", non_negative_int, about, default=min(4, _cores()), role=Role.CALL)
     return group
+
+
+def _cores() -> int:
+    """How many this process may use: with more workers PyTorch warns, once for each set of images."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_id_options(parser: OptionParser, *, default: str | None = "digits") -> Group:

@@ -10,13 +10,10 @@ import struct
 import numpy as np
 import pytest
 
-from utils.data.plain_pickle import PickleError, load_plain_pickle
+from utils.data.plain_pickle import PickleError
+from utils.data.plain_pickle import load_plain_pickle as load
 
 NUMBERS = np.arange(12, dtype=np.uint8).reshape(3, 4)
-
-
-def load(content: bytes) -> dict:
-    return load_plain_pickle(content)
 
 
 @pytest.mark.parametrize("protocol", range(6))

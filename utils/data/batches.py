@@ -115,11 +115,9 @@ class TrainBatches:
         self.images: Tensor | None = None
         if isinstance(image_set, TensorImages):
             self.images = image_set.images.to(self.device)
-        elif isinstance(image_set, FileImages):
+        else:
             read = partial(_read, image_set, augmentation, seed)
             self._files = FileBatches(read, workers=workers, device=self.device)
-        else:
-            raise TypeError(f"cannot train on a {type(image_set).__name__}")
 
     def __len__(self) -> int:
         """Batches of an epoch."""

@@ -96,6 +96,7 @@ class TrainBatches:
             raise ValueError(_too_small(image_set.name, len(image_set), sizes, augmentation.views, world_size))
         self.augmentation = augmentation
         self.noise = noise
+        self.sizes = sizes
         self.bounds = [0, *accumulate(sizes)]
         self.seed = seed
         self.device = torch.device(device)
@@ -121,17 +122,16 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return len(self.bounds) - 1
+        return len(self.sizes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on, the same ones as when the epoch is run from its beginning."""
         order = epoch_order(self.seed, epoch, self.count).to(self.device)
         views = self._views(epoch, order, start)
         for index in range(start, len(self)):
-            begin, first, last, end = self._share(index)
-            labels = self.labels.index_select(0, order[first:last])
+            labels = self.labels.index_select(0, order[self._share(index)])
             noise = self.noise and self.noise.of(epoch, index)
-            yield Batch(next(views), labels, end - begin, epoch, index, noise)
+            yield Batch(next(views), labels, self.sizes[index], epoch, index, noise)
             if index == len(self) // 2:
                 self._parameters(epoch + 1)  # now, while a GPU has work: at the end of an epoch it has none
 
@@ -141,17 +141,16 @@ class TrainBatches:
         params, files = self._parameters(epoch), self._file_batches(epoch, start)
         # In the same groups wherever the epoch is entered, for the number of rows may decide their last digits.
         for number in range(start - start % self._together, len(self), self._together):
-            shares = [self._share(index) for index in range(number, min(number + self._together, len(self)))]
-            rows = [slice(first, last) for _, first, last, _ in shares]
+            rows = [self._share(index) for index in range(number, min(number + self._together, len(self)))]
             chosen, drawn = torch.cat([order[each] for each in rows]), torch.cat([params[:, each] for each in rows], 1)
             images = next(files) if self.images is None else self.images.index_select(0, chosen)
-            full = shares[0][3] - shares[0][0] == self.bounds[1]
+            full = self.sizes[number] == self.sizes[0]
             augment = self._augment_full if full else self.augmentation.apply
             views = augment(images, drawn, self.channels_last)
             if self._together == 1:
                 yield views
                 continue
-            sizes = [last - first for _, first, last, _ in shares]
+            sizes = [each.stop - each.start for each in rows]
             batches = zip(*(view.split(sizes) for view in views.chunk(self.augmentation.views)), strict=True)
             yield from map(torch.cat, list(batches)[max(start - number, 0) :])
 
@@ -163,18 +162,15 @@ class TrainBatches:
             self._drawn[epoch] = self.augmentation.draw(self.count, generator, self.device)
         return self._drawn[epoch]
 
-    def _share(self, index: int) -> tuple[int, int, int, int]:
-        """Positions in the epoch: begin of the batch, first and behind the last of this process, end of the batch."""
-        begin, end = self.bounds[index], self.bounds[index + 1]
-        size = end - begin
-        first = begin + size * self.rank // self.world_size
-        last = begin + size * (self.rank + 1) // self.world_size
-        return begin, first, last, end
+    def _share(self, index: int) -> slice:
+        """Positions in the epoch of those images of a batch that this process has."""
+        begin, size = self.bounds[index], self.sizes[index]
+        first, last = (begin + size * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return slice(first, last)
 
     def _file_batches(self, epoch: int, start: int) -> Iterator[Tensor]:
-        places = epoch_order(self.seed, epoch, self.count).tolist()
-        shares = [range(*self._share(index)[1:3]) for index in range(start, len(self))]
-        yield from self._files.read([[(epoch, position, places[position]) for position in share] for share in shares])
+        keys = [(epoch, *place) for place in enumerate(epoch_order(self.seed, epoch, self.count).tolist())]
+        yield from self._files.read([keys[self._share(index)] for index in range(start, len(self))])
 
 
 class PairedBatches:

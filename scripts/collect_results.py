@@ -49,8 +49,9 @@ def print_tables(found: Sequence[rows.Row], id_names: Sequence[str], show: Calla
     for id_name in id_names:
         tagged: dict[str, list[rows.Row]] = {}
         for row in found:
-            for name in row.experiment.split() or ["no experiment named"]:
-                tagged.setdefault(name, []).extend([row] if row.id == id_name else [])
+            if row.id == id_name:
+                for name in row.experiment.split() or ["no experiment named"]:
+                    tagged.setdefault(name, []).append(row)
         for name, its in tagged.items():
             for grid in by_experiment(aggregate(its), lines):
                 print(f"{name}:\n{show(grid)}")

@@ -3,14 +3,12 @@
 import json
 
 import pytest
-import torch
 from data_files import write_cifar10, write_cifar100
 from PIL import Image
 
 from tests.checkpoint_files import write_checkpoint
 from utils.data.id_sets import load_id
 from utils.data.openood import id_rows, lists_sha256
-from utils.evaluation.neighbours import choose_k
 
 PUBLISHED_TIN = {"CIFAR-10": ((0, 1, 3), (2, 6)), "CIFAR-100": ((0, 1, 2), (3, 4))}  # test, validation
 
@@ -42,13 +40,6 @@ def test_both_cifars_in_small(name, run_eval, tmp_path):
     assert "OOD is the positive class" in out and "ID validation images against TIN validation" in out
     assert f"ID test is not OpenOOD v1.5's whole one: {len(rows.test):,} images of it are there" in out
     assert "average precision here and by trapezoids there" in out and "OpenOOD trains otherwise" in out
-
-
-def test_k_of_equal_candidates_is_the_smallest():
-    bank = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
-    # By hand: the ID image is nearer than the OOD image at each of the three neighbours, so that all are perfect.
-    assert choose_k(bank, near, far, None, (3, 2, 1, 50)) == (1, {1: 1.0, 2: 1.0, 3: 1.0})
 
 
 def test_a_benchmark_without_sets_for_the_id_set_is_refused(run_eval, tmp_path):

@@ -11,7 +11,7 @@ from utils.evaluation.gaussians import (
     fit_relative_mahalanobis,
     fit_ssd,
 )
-from utils.evaluation.scores import knn_score, prototype_score
+from utils.evaluation.scores import knn_score
 
 
 def made(seed, count, dim=6, classes=3):
@@ -132,9 +132,3 @@ def test_equal_to_pytorch_ood_on_the_same_features():
     theirs = KNN(encoder=None, k=7).fit_features(train, labels).predict_features(test)
     bank, queries = (torch.nn.functional.normalize(rows, dim=1) for rows in (train, test))
     np.testing.assert_allclose(knn_score(bank, queries, 7), -(theirs**2), rtol=1e-4)
-
-
-def test_prototype_score_is_the_largest_cosine():
-    (rows, _), (prototypes, _) = made(0, 7), made(1, 3)
-    expected = [max(row @ mu / np.linalg.norm(row) / np.linalg.norm(mu) for mu in prototypes) for row in rows]
-    np.testing.assert_allclose(prototype_score(rows, prototypes), expected, rtol=1e-5)

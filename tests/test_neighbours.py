@@ -35,6 +35,13 @@ def test_the_choice_is_the_best_against_noise_and_the_usual_one_where_equal():
         assert choose_k(bank, test, far, usual)[0] == usual
 
 
+def test_k_of_equal_candidates_is_the_smallest():
+    bank = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
+    # By hand: the ID image is nearer than the OOD image at each of the three neighbours, so that all are perfect.
+    assert choose_k(bank, near, far, None, (3, 2, 1, 50)) == (1, {1: 1.0, 2: 1.0, 3: 1.0})
+
+
 def test_a_bank_smaller_than_every_candidate_is_compared_with_as_a_whole():
     bank, test = rows(0, 20, 0.3), rows(1, 5, 0.3)
     assert choose_k(bank, test, rows(2, 30, 0.9), None, (50, 100))[0] == 20

@@ -51,8 +51,8 @@ def energy_score(logits: Tensor) -> Tensor:
 
 def msp_score(logits: Tensor) -> Tensor:
     """Logit of the largest softmax probability (Hendrycks and Gimpel 2017), in whose order it is. (N, C) -> (N,)"""
-    top, *others = logits.double().sort(dim=1, descending=True).values.split([1, logits.shape[1] - 1], dim=1)
-    return (top[:, 0] - others[0].logsumexp(dim=1)).float()  # log p - log(1 - p)
+    top, others = logits.double().sort(dim=1, descending=True).values.split([1, logits.shape[1] - 1], dim=1)
+    return (top[:, 0] - others.logsumexp(dim=1)).float()  # log p - log(1 - p)
 
 
 def logistic_score(logits: Tensor, energy: Tensor, logistic: nn.Linear) -> Tensor:

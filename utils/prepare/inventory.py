@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 @as_user_errors()
 def look(row: OODSet, data_root: Path) -> Found:
-    """Count what is there, without reading it."""
+    """Count what is there: names of image files, which are not read, or images in files of arrays."""
     if row.kind == "cifar":
         return _look_for_cifar(row, data_root)
     return _look_for_arrays(row, data_root) if row.kind in ARRAYS else _look_for_files(row, data_root)

@@ -12,7 +12,9 @@ from utils.checkpoint import load_checkpoint
 from utils.data.id_sets import in_order_of, load_id
 from utils.detection.reference import load_reference, reference_path
 from utils.errors import UserError
+from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.inputs import find_checkpoint, load_id_data, trained_format
+from utils.evaluation.ood import load_ood_sets
 
 COLORS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 INPUT = {"size": 16, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
@@ -56,6 +58,14 @@ def test_the_statistics_of_the_training_go_with_the_network_to_any_set(tmp_path)
     path = write_checkpoint(tmp_path / "x.pth.tar", in_dataset="digits", input=said)
     data = load_id_data(load_checkpoint(path), None, None, image_size=None, download=False)
     assert data.mean == tuple(INPUT["mean"]) and data.std == tuple(INPUT["std"])
+
+
+@pytest.mark.parametrize("names", [("mine", "mine"), ("ID test",), ("ID train",)])
+def test_no_two_sets_of_images_have_one_name(names, tmp_path):
+    write_images(tmp_path / "photos", 2)
+    wanted = [f"{name}={tmp_path / 'photos'}" for name in names]
+    with pytest.raises(UserError, match=f"two sets of images are called {names[0]};"):
+        load_ood_sets(load_id("digits"), wanted, None, benchmark=BENCHMARKS["cider"], seed=0)
 
 
 def test_classes_in_another_order_are_matched_by_name(tmp_path):

@@ -12,6 +12,7 @@ from utils.data.ood_sets import MissingSet, load_ood
 from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
 from utils.evaluation.benchmark import Benchmark
+from utils.evaluation.evaluation import ID_TEST, WHOLE_ID_TEST
 from utils.files import REPOSITORY
 
 
@@ -58,7 +59,7 @@ def load_ood_sets(
     Args:
         wanted: names of the table, or NAME=PATH.    root: folder that holds them; None for the default place.
     Raises:
-        UserError: none is there, or two have one name.
+        UserError: none is there, or two have one name, which may be that of ID images.
     """
     found: dict[str, OODImages] = {}
     missing: dict[str, str] = {}
@@ -72,8 +73,8 @@ def load_ood_sets(
         except MissingSet as error:
             missing[error.name] = str(error)
             continue
-        if images.name in found:
-            raise UserError(f"two OOD sets are called {images.name}; give one another name by NAME=PATH")
+        if images.name in (*found, "ID train", ID_TEST, WHOLE_ID_TEST):
+            raise UserError(f"two sets of images are called {images.name}; give one another name by NAME=PATH")
         official = images.official_complete and bool(group)
         found[images.name] = OODImages(images, images, of, official, group)
     if not found:

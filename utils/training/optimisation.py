@@ -26,11 +26,8 @@ WARM_UP = 3  # batches before a recording: compilation, the choice of algorithms
 def sgd(recipe: Recipe, settings: RunSettings, device: torch.device) -> torch.optim.SGD:
     """The optimiser of all that a recipe trains."""
     trained = [p for module in recipe.modules.values() for p in module.parameters() if p.requires_grad]
-    apart = set(map(id, recipe.late))
-    # The fused SGD can not do with a momentum that only some parameters of a group have.
-    groups = [[p for p in trained if id(p) not in apart], [p for p in trained if id(p) in apart]]
     optimizer = torch.optim.SGD(
-        [{"params": group} for group in groups if group],
+        trained,
         settings.learning_rate,
         settings.momentum,
         weight_decay=settings.weight_decay,
@@ -38,7 +35,8 @@ def sgd(recipe: Recipe, settings: RunSettings, device: torch.device) -> torch.op
         fused=device.type in ("cpu", "cuda"),
     )
     if settings.momentum:
-        # The fused SGD makes them without a value, and its first step writes none where float16 overflows in it.
+        # The fused SGD makes them without a value, and its first step writes none where float16 overflows in it. Nor
+        # can it do with a momentum that only some parameters have, as where others get their first gradient later.
         for parameter in trained:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
     return optimizer

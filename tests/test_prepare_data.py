@@ -1,6 +1,5 @@
 """prepare_data.py: the table of sets, its README, and the script's --list, --check and --only."""
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torchvision
 from pytorch_ood.dataset import img
 
+from scripts import prepare_data
 from tests.archive_files import LSUN, everything_in, png, served, svhn_file
 from tests.data_files import write_cifar10, write_images
 from utils.data.ood_table import OOD_SETS, OODSet, find_ood_set
@@ -20,17 +20,12 @@ from utils.prepare.sources import BY_HAND, downloads_of, places_of
 
 @pytest.fixture
 def script(monkeypatch):
-    """The script as a module; `script(arguments)` runs its main."""
-    spec = importlib.util.spec_from_file_location("prepare_data", REPOSITORY / "scripts" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec.loader.exec_module(module)
+    """Run the script's main: its exit status."""
 
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["prepare_data.py", *map(str, arguments)])
-        return module.main()
+        return prepare_data.main()
 
-    run.module = module
     return run
 
 
@@ -139,8 +134,8 @@ def test_one_set_that_fails_does_not_stop_the_others(script, server, tmp_path, c
     gone = replace(LSUN, source=server.address("/gone/LSUN.tar.gz"))
     row = OODSet("SVHN", "svhn", "", "", 30, ("svhn",))
     row = served(row, server, svhn_file(tmp_path / "made.mat", 30), "test_32x32.mat")
-    monkeypatch.setattr(script.module, "OOD_SETS", (gone, row))
-    monkeypatch.setattr(script.module, "find_ood_set", {"LSUN": gone, "SVHN": row}.get)
+    monkeypatch.setattr(prepare_data, "OOD_SETS", (gone, row))
+    monkeypatch.setattr(prepare_data, "find_ood_set", {"LSUN": gone, "SVHN": row}.get)
     assert script("--only", "LSUN,SVHN", "--root", tmp_path / "data") == 1
     printed = capsys.readouterr()
     assert "LSUN could not be downloaded" in printed.err and "not prepared: LSUN\n" in printed.err

@@ -125,6 +125,8 @@ def test_the_same_again_replaces_its_row_and_keeps_its_experiments():
 
 METRICS = {
     "id_set": "CIFAR-10",
+    "benchmark": "cider",
+    "id_files_official": True,
     "epoch": 30,
     "positive": "ID",
     "id_images": 9000,
@@ -231,6 +233,7 @@ def changed(**given):
         changed(scores={"knn": []}),
         changed(positive=["ID"]),
         changed(benchmark="mine"),
+        json.dumps({key: value for key, value in METRICS.items() if key != "id_files_official"}),
         changed(environment=None),
     ],
 )

@@ -232,29 +232,29 @@ def from_metrics(path: Path, experiment: str = "") -> list[Row]:
 def _common(found: Mapping[str, Any]) -> dict[str, str]:
     """What all rows of an evaluation share."""
     checkpoint, environment, accuracy = found["checkpoint"], found["environment"], found["id_accuracy"]
-    trained, geometry, commands = checkpoint["trained_with"], found["geometry_degrees"], found.get("commands") or {}
+    trained, geometry, unlabelled = checkpoint["trained_with"], found["geometry_degrees"], found["unlabelled"]
     return {
         "method": checkpoint["method"],
         "arch": checkpoint["model"]["arch"],
         "width": _text(checkpoint["model"]["width"]),
         "id": found["id_set"],
-        "benchmark": found.get("benchmark", "cider"),
+        "benchmark": found["benchmark"],
         "seed": _text(trained.get("seed")),
         "epochs": str(found["epoch"] + (trained.get("pretrain_epochs") or 0)),
         "positive": found["positive"],
         "id_accuracy_knn": f"{100 * accuracy['knn']:.2f}",
         "id_accuracy_probe": f"{100 * accuracy['linear_probe']:.2f}" if "linear_probe" in accuracy else "",
-        "dispersion": _text(geometry.get("dispersion"), 1),
-        "compactness": _text(geometry.get("compactness"), 1),
+        "dispersion": _text(geometry["dispersion"], 1),
+        "compactness": _text(geometry["compactness"], 1),
         "id_images": _text(found["id_images"]),
         "train_images": _text(found["id_train_images"]),
-        "id_files": "" if found.get("id_files_official", True) else OTHER_FILES,
-        "unlabelled": (found.get("unlabelled") or {}).get("mode", ""),
+        "id_files": "" if found["id_files_official"] else OTHER_FILES,
+        "unlabelled": unlabelled["mode"] if unlabelled else "",
         "trained_with": settings(trained),
         "checkpoint_sha256": checkpoint["sha256"][:16],
         "device": environment["gpu"] or environment["cpu"],
         "versions": f"torch {environment['torch']}, git {environment['git']}",
-        "command": " && ".join(command for command in (commands.get("train"), commands.get("evaluate")) if command),
+        "command": " && ".join(filter(None, (found["commands"]["train"], found["commands"]["evaluate"]))),
     }
 
 

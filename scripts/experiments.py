@@ -198,7 +198,7 @@ def objectives_steps(args: argparse.Namespace) -> list[Step]:
         for number, name in enumerate(("cider", "openood")):
             if BENCHMARKS[name].sets(args.in_dataset):
                 how = step.evaluation | {"benchmark": name, "linear_probe": "cached"}
-                out = step.out.with_name(f"{step.out.name}_objectives_{name}")
+                out = step.out.with_name(f"eval_{epochs}_objectives_{name}")
                 steps.append(replace(step, train=() if number else step.train, evaluation=how, out=out))
     return steps
 

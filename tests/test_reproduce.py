@@ -139,7 +139,7 @@ def test_the_plan_has_every_method_with_every_seed_and_shares_the_usual_run_fold
     ]
     folder = REPOSITORY / "checkpoints" / "CIFAR-100" / "cider_resnet34_seed7_trial0"
     assert found[0].checkpoint == folder / "checkpoint_500.pth.tar"
-    assert found[0].out == folder / "eval_500"
+    assert found[0].out == folder / "eval_500_plan"  # and not eval_500, where evaluations by hand go
 
 
 def test_ood_sets_that_are_named_are_passed_on_and_make_another_evaluation(planned):

@@ -110,7 +110,8 @@ def make_step(
         args=of_run,
         checkpoint=folder / f"checkpoint_{of_run.epochs}.pth.tar",
         evaluation=dict(score=list(scores), benchmark="cider", ood_loc=args.ood_loc, ood_sets=args.ood_sets),
-        out=folder / f"eval_{of_run.epochs}",
+        # Not the usual one, where an evaluation of the user's own would be replaced.
+        out=folder / f"eval_{of_run.epochs}_plan",
         experiment=experiment,
     )
 

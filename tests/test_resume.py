@@ -147,6 +147,21 @@ def test_a_finished_run_says_so_and_is_left_alone(reference):
     assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
 
 
+def test_a_finished_run_without_its_state_is_left_alone(reference, tmp_path):
+    path = folder(tmp_path)
+    shutil.copytree(folder(reference[1]), path)
+    (path / "last.pt").unlink()
+    (path / "previous.pt").unlink()
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    outcome = run(tmp_path)
+    assert outcome.status == 0 and outcome.out.startswith("Finished: "), outcome.err
+    refused = run(tmp_path, "--seed", "5")
+    assert refused.status == 1 and "--seed: 4 in the saved state, 5 now" in refused.err
+    assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    assert run(tmp_path, "--resume", "none", "--seed", "5").status == 0
+    assert (path / "checkpoint_4.pth.tar").read_bytes() != before[path / "checkpoint_4.pth.tar"]
+
+
 def test_a_finished_run_needs_no_folder_that_can_be_written(reference, tmp_path):
     shutil.copytree(folder(reference[1]), folder(tmp_path))
     (folder(tmp_path) / ".lock").unlink()

@@ -32,7 +32,19 @@ def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]
     state = _auto_state(folder) if resume == "auto" else _load(Path(resume))
     if state is None:
         return None
-    path = folder.last if resume == "auto" else Path(resume)
+    _require_same_run(folder.last if resume == "auto" else Path(resume), state, key_arguments, method)
+    return state
+
+
+def finished_state(path: Path, key_arguments: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """What the network of a finished run says of it, where its state is gone; UserErrors as in `saved_state`."""
+    content = checkpoint.load(path)
+    state = {"finished": True, "method": content.get("method", "unknown"), "args": content.get("args") or {}}
+    _require_same_run(path, state, key_arguments, method)
+    return state
+
+
+def _require_same_run(path: Path, state: Mapping[str, Any], key_arguments: Mapping[str, Any], method: str) -> None:
     if state.get("method", method) != method:  # an older version did not save it
         theirs = one_line(state["method"])
         raise UserError(f"{path} is the state of a run of the method {theirs}, and this one is of {method}")
@@ -50,7 +62,6 @@ def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]
             "  go on with : the same arguments, another --name or --trial, or --resume none to overwrite it"
             f"{_how_to_train_on(path.parent)}"
         )
-    return state
 
 
 def _how_to_train_on(folder: Path) -> str:

@@ -20,7 +20,7 @@ from utils.methods import find_method
 from utils.training import distributed
 from utils.training.loop import Training
 from utils.training.recipe import ForwardPass, Recipe
-from utils.training.resume import saved_state
+from utils.training.resume import finished_state, saved_state
 from utils.training.run_folder import RunFolder
 from utils.training.settings import RunSettings
 from utils.training.start import first_prototypes
@@ -64,7 +64,10 @@ class Run:
     def _open(self, key: Mapping[str, Any]) -> tuple[dict[str, Any] | None, bool]:
         """The state, and whether it is the last one; a finished run needs no folder that can be written."""
         state = saved_state(self.folder, self.settings.resume, key, self.method)
-        finished = state is not None and state["finished"] and self.folder.checkpoint(self.settings.epochs).exists()
+        network = self.folder.checkpoint(self.settings.epochs)
+        if state is None and self.settings.resume == "auto" and network.exists():
+            state = finished_state(network, key, self.method)  # or the same command would train over it
+        finished = state is not None and state["finished"] and network.exists()
         if not finished:
             self.folder.lock()
         return state, finished

@@ -60,6 +60,16 @@ def test_the_statistics_of_the_training_go_with_the_network_to_any_set(tmp_path)
     assert data.mean == tuple(INPUT["mean"]) and data.std == tuple(INPUT["std"])
 
 
+@pytest.mark.parametrize(("then", "said"), [({}, False), ({"train_images": 30}, False), ({"train_images": 29}, True)])
+def test_images_that_came_or_went_since_the_training_are_said(then, said, tmp_path):
+    data = color_folder(tmp_path / "data")
+    path = color_checkpoint(tmp_path / "x.pth.tar", in_dataset="folder", id_loc=str(data), **then)
+    found = load_id_data(load_checkpoint(path), None, None, image_size=16, download=False)
+    assert (
+        "folder had 29 training images when the network was trained and has 30 now" in " ".join(found.notes)
+    ) == said
+
+
 @pytest.mark.parametrize("names", [("mine", "mine"), ("ID test",), ("ID train",)])
 def test_no_two_sets_of_images_have_one_name(names, tmp_path):
     write_images(tmp_path / "photos", 2)

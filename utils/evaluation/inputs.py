@@ -109,4 +109,11 @@ def load_id_data(
     if classes and classes != len(data.class_names):  # 0 where its file has no classifier that would tell
         raise UserError(f"{checkpoint.path} was trained on {classes} classes, but {name} has {len(data.class_names)}")
     data = in_order_of(data, checkpoint.class_names, str(checkpoint.path))
+    then, now = said.get("train_images", len(data.train)), len(data.train)
+    if then != now:
+        text = (
+            f"{name} had {then:,} training images when the network was trained and has {now:,} now: unless the test "
+            "images have a folder of their own, many of them may have been trained on"
+        )
+        data = replace(data, notes=(*data.notes, text))
     return replace(data, mean=wanted.mean, std=wanted.std) if wanted else data

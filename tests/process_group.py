@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from training_runs import new_process
 
+from tests.training_runs import new_process
 from utils.training import distributed
 
 

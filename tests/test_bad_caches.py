@@ -5,9 +5,9 @@ from itertools import product
 
 import numpy as np
 import torch
-from bad_files import Outcomes, cuts_and_flips, open_folder, restore, unprivileged
 from torch import nn
 
+from tests.bad_files import Outcomes, cuts_and_flips, open_folder, restore, unprivileged
 from utils.checkpoint import save
 from utils.data.images import TensorImages
 from utils.evaluation.features import extract

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import (
+from scipy.io import savemat
+
+from tests.bad_files import (
     SCRIPTS,
     Fault,
     Outcomes,
@@ -22,9 +24,7 @@ from bad_files import (
     unprivileged,
     written,
 )
-from data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
-from scipy.io import savemat
-
+from tests.data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
 from utils.data import cifar, svhn
 from utils.data.id_sets import load_id
 from utils.data.ood_sets import load_ood

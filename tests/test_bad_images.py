@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bad_files import (
+
+from tests.bad_files import (
     SCRIPTS,
     SIZE,
     BadFile,
@@ -22,8 +23,7 @@ from bad_files import (
     photo,
     unprivileged,
 )
-from data_files import black_id_data
-
+from tests.data_files import black_id_data
 from utils.data.id_sets import IDData, load_id
 from utils.data.images import ImageSet
 from utils.data.ood_sets import load_ood

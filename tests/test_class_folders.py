@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from data_files import joined, write_images
 
+from tests.data_files import joined, write_images
 from utils.data import decode
 from utils.data.id_sets import load_id
 from utils.data.images import FileImages, TensorImages

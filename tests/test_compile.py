@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
-from training_runs import differences, run, signal_after_lines, trained
 
 import train_cider
 import train_mcd
@@ -19,6 +18,7 @@ import train_vos
 from models.cider import CIDERNet
 from models.mcd import MCDNet
 from models.vos import VOSNet
+from tests.training_runs import differences, run, signal_after_lines, trained
 from utils.data.augment import PaddedCrop, TwoViews
 from utils.data.batches import Batch, TrainBatches
 from utils.data.images import TensorImages

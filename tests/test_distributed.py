@@ -9,11 +9,11 @@ from functools import partial
 
 import pytest
 import torch
-from process_group import EvalMode, by_one_and_by_two, keep, run_group, share
 from torch import nn
-from training_runs import SCRIPT, SMALL, folder, run, trained
 
 from models.cider import CIDERNet
+from tests.process_group import EvalMode, by_one_and_by_two, keep, run_group, share
+from tests.training_runs import SCRIPT, SMALL, folder, run, trained
 from train_cider import cider_step, palm_step, supcon_step
 from utils import checkpoint
 from utils.data.augment import Plain

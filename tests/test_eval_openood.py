@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from data_files import write_cifar10, write_cifar100
 from PIL import Image
 
 from tests.checkpoint_files import write_checkpoint
+from tests.data_files import write_cifar10, write_cifar100
 from utils.data.id_sets import load_id
 from utils.data.openood import id_rows, lists_sha256
 

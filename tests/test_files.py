@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import unprivileged
 
+from tests.bad_files import unprivileged
 from utils.errors import UserError, one_line, shown
 from utils.files import atomic_write, check_archive, read_json, require_place, require_writable
 

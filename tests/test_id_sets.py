@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from data_files import cifar_batch, write_cifar10, write_cifar100, write_pickle
 
+from tests.data_files import cifar_batch, write_cifar10, write_cifar100, write_pickle
 from utils.data.id_sets import balanced_rows, load_id
 from utils.errors import UserError
 

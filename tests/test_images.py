@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 import torch
-from data_files import joined, write_images
 from PIL import Image
 
+from tests.data_files import joined, write_images
 from utils.data import decode
 from utils.data.id_sets import load_id
 from utils.data.image_folder import IMAGE_SUFFIXES

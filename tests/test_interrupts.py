@@ -10,9 +10,9 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from training_runs import new_process
 
 from tests.commands import REPOSITORY
+from tests.training_runs import new_process
 from utils.cli.run import command_to_go_on
 from utils.data.augment import Plain
 from utils.data.batches import TrainBatches

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from golden_rules import GOLDEN
 from torch.nn import functional as F
 
+from tests.golden_rules import GOLDEN
 from utils.evaluation import knn_search as module
 from utils.evaluation.knn_search import Bank, knn_search
 from utils.evaluation.scores import knn_score

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training_runs import folder, run
 
+from tests.training_runs import folder, run
 from utils.training import meter
 from utils.training.loop import Training
 from utils.training.meter import LossMeter, Rate

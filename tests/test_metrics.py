@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_rules import GOLDEN
 
+from tests.golden_rules import GOLDEN
 from utils.evaluation.metrics import (
     accuracy,
     compactness_degrees,

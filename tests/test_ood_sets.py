@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_files import black_id_data, write_cifar10, write_cifar100, write_images
 from scipy.io import savemat
 
+from tests.data_files import black_id_data, write_cifar10, write_cifar100, write_images
 from utils.cli import options
 from utils.data import ood_sets, svhn
 from utils.data.id_records import id_set, plain

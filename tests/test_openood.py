@@ -8,10 +8,10 @@ import struct
 import numpy as np
 import pytest
 import torch
-from data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
 from PIL import Image
 from scipy.io import savemat
 
+from tests.data_files import black_id_data, cifar_batch, write_cifar10, write_cifar100, write_pickle
 from utils.data import openood
 from utils.data.id_sets import load_id
 from utils.data.ood_files import MissingSet

@@ -11,7 +11,9 @@ from functools import partial
 
 import pytest
 import torch
-from training_runs import (
+
+import train_cider
+from tests.training_runs import (
     SMALL,
     differences,
     folder,
@@ -24,8 +26,6 @@ from training_runs import (
     spoil_a_weight,
     trained,
 )
-
-import train_cider
 from utils import checkpoint
 from utils.cli.train import save_every
 from utils.files import typed

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
 from torch import Tensor
-from training_runs import Fault, differences, left_in, limit_file_size, run_script_in_process, signal_after_lines
 
 import train_mcd
 from models.mcd import MCDNet
+from tests.process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
+from tests.training_runs import Fault, differences, left_in, limit_file_size, run_script_in_process, signal_after_lines
 from utils import checkpoint
 from utils.cli import mcd as mcd_options
 from utils.data.batches import Batch

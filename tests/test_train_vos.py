@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
 from test_vos_network import official_wrn
 from torch import nn
-from training_runs import Fault, Outcome, run_script_in_process, signal_after_lines
 
 import train_vos
 from models.vos import VOSNet
+from tests.process_group import EvalMode, assert_equal_tensors, by_one_and_by_two, keep, share
+from tests.training_runs import Fault, Outcome, run_script_in_process, signal_after_lines
 from utils import checkpoint
 from utils.data.batches import Batch
 from utils.data.order import outlier_generator

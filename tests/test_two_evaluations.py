@@ -8,9 +8,9 @@ from contextlib import redirect_stderr, redirect_stdout
 import numpy as np
 import pytest
 import torch
-from training_runs import PROCESSES, TIME_LIMIT, folder, new_process, run
 
 import eval_cider
+from tests.training_runs import PROCESSES, TIME_LIMIT, folder, new_process, run
 from utils import files
 from utils.errors import run_script
 

@@ -72,9 +72,9 @@ def run_script_in_process(
 
 def new_process(target: Callable, args: tuple):
     """A process that is forked from the server, not started yet."""
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, (SCRIPT.parent, Path(__file__).parent)))}
-    PROCESSES.set_forkserver_preload(["training_runs"])
-    with mock.patch.dict(os.environ, paths):  # Python before 3.13 does not tell the server where modules are
+    PROCESSES.set_forkserver_preload(["tests.training_runs"])
+    # Python before 3.13 does not tell the server where modules are.
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(SCRIPT.parent)}):
         forkserver.ensure_running()
     return PROCESSES.Process(target=target, args=args)
 

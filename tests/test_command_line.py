@@ -89,10 +89,18 @@ def test_a_warm_up_that_does_not_fit_is_refused_with_one_that_does(options, said
     assert end.value.code == 2 and capsys.readouterr().err.endswith(said)
 
 
-def test_a_name_that_leads_to_another_folder_is_refused(monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["../../elsewhere", ".", ".."])
+def test_a_name_that_leads_to_another_folder_is_refused(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
-        parsed(monkeypatch, train_cider, "--name", "../../elsewhere")
-    assert end.value.code == 2 and "--name ../../elsewhere is no name of a folder" in capsys.readouterr().err
+        parsed(monkeypatch, train_cider, "--name", name)
+    assert end.value.code == 2 and f"--name {name} is no name of a folder" in capsys.readouterr().err
+
+
+def test_a_seed_that_pytorch_does_not_take_is_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        parsed(monkeypatch, train_cider, "--seed", "9" * 20)
+    assert end.value.code == 2 and "is not a whole number of at most 18 digits" in capsys.readouterr().err
+    assert parsed(monkeypatch, train_cider, "--seed", str(2**40)).seed == 2**40
 
 
 def test_a_checkpoint_keeps_no_argument_of_the_one_call_and_resume_compares_none_of_the_machine(monkeypatch):

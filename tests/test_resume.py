@@ -252,6 +252,12 @@ def test_the_state_of_another_method_is_refused_in_a_line_and_leaves_no_folder(r
     assert not folder(tmp_path).exists()
 
 
+def test_a_name_that_no_folder_can_have_is_one_line(tmp_path):
+    outcome = run(tmp_path, "--name", "ü" * 128)  # the names of runs from many settings are as long
+    assert outcome.status == 1 and outcome.err.endswith("\n  do         : give it a --name\n"), outcome.err
+    assert "too long for a folder: ü" in outcome.err and "Traceback" not in outcome.err
+
+
 def test_a_run_opens_with_what_is_trained(tmp_path):
     outcome = run(tmp_path, "--epochs", "1", "--warmup", "none")
     said = "Training CIDER on digits: 60 images of 6 classes, resnet18 (width 8), 1 epochs of 4 batches, cpu, seed 4\n"

@@ -34,7 +34,8 @@ class Number:
         return "N" if self.kind is int else "X"
 
 
-whole_number = Number(int, "a whole number")
+# PyTorch's seeds have 64 bits.
+whole_number = Number(int, "a whole number of at most 18 digits", lambda value: abs(value) < 10**18)
 # NumPy takes no negative seeds, and scikit-learn none above.
 seed_number = Number(int, f"a whole number from 0 to {2**32 - 1}", lambda value: 0 <= value < 2**32)
 non_negative_int = Number(int, "a whole number of at least 0", lambda value: value >= 0)

@@ -21,6 +21,9 @@ from utils.training import distributed
 from utils.training.run import Run
 from utils.training.settings import RunSettings
 
+# Bytes in the name of a folder, on all usual file systems.
+LONGEST_NAME = 255
+
 
 def load_data(args: argparse.Namespace) -> IDData:
     """The ID set of a run; its notes are printed."""
@@ -73,6 +76,8 @@ def open_run(
     Args:
         facts: what makes it what it is beside its arguments; their names stand in utils.cli.config.FACTS.
     """
+    if len(os.fsencode(args.name)) > LONGEST_NAME:  # of many settings, or of a start from a start from a start
+        distributed.refuse(f"the run's name is too long for a folder: {args.name}\n  do         : give it a --name")
     # Other images or other weights to start from are another run, so they are compared on resume like arguments.
     facts = {
         "train_images": len(data.train),

@@ -162,7 +162,7 @@ def _check_training(parser: OptionParser, args: argparse.Namespace) -> None:
     for flag, file in (("--weights", args.weights), ("--init-from", args.init_from)):
         if file and not file.is_file():
             parser.error(f"{flag} {file}: no such file")
-    if args.name and "/" in args.name:
+    if args.name and ("/" in args.name or args.name in (".", "..")):
         parser.error(f"--name {args.name} is no name of a folder; --checkpoints says where it is")
     if args.weights and args.init_from:
         parser.error("--weights and --init-from are two starts; give one of them")

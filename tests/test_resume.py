@@ -240,7 +240,7 @@ def test_a_start_from_another_network_keeps_what_fits_and_refuses_another_encode
     outcome = run(tmp_path, *start, "--feat_dim", "5", "--epochs", "1", "--warmup", "none")
     assert outcome.status == 0 and "head did not fit and starts anew" in outcome.err, outcome.err
     refused = run(tmp_path, *start, "--width", "16", "--name", "other")
-    assert refused.status == 1 and "has another encoder than this run" in refused.err
+    assert refused.status == 1 and "has another encoder than this run: resnet18 of width 8, and" in refused.err
     assert "Traceback" not in refused.err
 
 

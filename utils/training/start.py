@@ -48,8 +48,8 @@ def take_over(model: nn.Module, path: Path) -> None:
     wrong = sorted(name for name in (own.keys() | there.keys()) - fitting if name.startswith("encoder."))
     if wrong:
         raise UserError(
-            f"--init-from {path} has another encoder than this run: {found.model.config['arch']}, and "
-            f"{len(wrong)} names or shapes differ, first {wrong[0]}"
+            f"--init-from {path} has another encoder than this run: {found.model.config['arch']} of width "
+            f"{found.model.config['width']}, and {len(wrong)} names or shapes differ, first {wrong[0]}"
         )
     with torch.no_grad():
         for name in fitting:

@@ -52,6 +52,14 @@ def test_scores_are_their_definitions(logits: Tensor, model: VOSNet) -> None:
         assert logistic == pytest.approx(outputs[1] - outputs[0], rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("score", [energy_score, msp_score])
+def test_logits_of_half_precision_make_no_ties(score, dtype):
+    logits = (4 * torch.randn(50, 10, generator=torch.Generator().manual_seed(0))).to(dtype)
+    found = score(logits)
+    assert found.dtype == torch.float32 and torch.equal(found, score(logits.float()))
+
+
 def test_what_is_shown_is_a_probability_and_what_is_ranked_has_all_digits(model: VOSNet) -> None:
     sure, surer = torch.tensor([[60.0, 0.0, 0.0, 0.0], [70.0, 0.0, 0.0, 0.0]])
     for name in ("msp", "sigmoid-energy"):

@@ -46,7 +46,7 @@ def discrepancy_score(logits1: ArrayLike, logits2: ArrayLike) -> Tensor:
 
 def energy_score(logits: Tensor) -> Tensor:
     """Minus the energy, log sum_k exp f_k (Liu et al. 2020): the test score of the VOS paper. (N, C) -> (N,)"""
-    return logits.logsumexp(dim=1)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).logsumexp(dim=1)
 
 
 def msp_score(logits: Tensor) -> Tensor:

@@ -55,7 +55,10 @@ def find_images(path: Path) -> Listing:
 def fit(args: argparse.Namespace, **settings: Any) -> None:
     """Make the reference statistics from --fit and store them; `settings`: how features are computed."""
     place = args.reference or reference_path(args.ckpt)
-    require_place(place)
+    try:
+        require_place(place)
+    except UserError as error:
+        raise UserError(f"{error}\n  do         : pass --reference FILE") from error
     chosen = {"score": args.score, "k": args.K or 10, "seed": args.seed or 0}
     reference = fit_reference(load_checkpoint(args.ckpt), args.fit, **chosen, workers=args.workers, **settings)
     try:

@@ -361,6 +361,7 @@ def test_mistakes_are_answered(checkpoint, evaluated, tmp_path):
         (("--ckpt", tmp_path / "none.pt", "--images", tmp_path / "images"), 1, "none.pt"),
         (("--ckpt", good, "--images", empty, "--csv", good / "x.csv"), 1, "nothing can be written"),
         (("--ckpt", good, "--fit", empty, "--reference", good / "x.npz"), 1, "nothing can be written"),
+        (("--ckpt", good, "--fit", empty, "--reference", good / "x.npz"), 1, "pass --reference FILE"),
         (("--ckpt", good, "--fit", tmp_path / "images"), 1, "too few"),
         (("--ckpt", good), 2, "--images"),
         (("--ckpt", good, "--images", empty, "--K", 3), 2, "--fit"),

@@ -1,6 +1,7 @@
 """train_mcd.py: steps A and B against their definition, resume in both stages, the chosen epoch, wrong settings."""
 
 import json
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -184,6 +185,13 @@ def test_both_stages_go_on_where_they_were_killed(whole, tmp_path: Path) -> None
     assert status == 0 and "epoch 1/" not in printed, printed
     for name, epochs in ((PRETRAINED, 3), ("run", 4)):
         assert differences(left_in(tmp_path / "digits" / name, epochs), left_in(whole[0] / name, epochs)) == []
+
+
+def test_finished_stages_whose_states_are_gone_are_left_alone(whole, tmp_path: Path) -> None:
+    shutil.copytree(whole[0], tmp_path / "digits", ignore=shutil.ignore_patterns("last.pt", "previous.pt"))
+    status, printed = train_in_process(tmp_path, "--name", "run")
+    assert status == 0 and "Finished: " in printed and "epoch 1/" not in printed, printed
+    assert not (tmp_path / "digits" / "run" / "last.pt").exists()
 
 
 def test_a_batch_that_is_too_small_names_the_option_of_its_stage(whole, tmp_path: Path) -> None:

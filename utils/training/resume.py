@@ -40,7 +40,8 @@ def finished_state(path: Path, key_arguments: Mapping[str, Any], method: str) ->
     """What the network of a finished run says of it, where its state is gone; UserErrors as in `saved_state`."""
     content = checkpoint.load(path)
     state = {"finished": True, "method": content.get("method", "unknown"), "args": content.get("args") or {}}
-    _require_same_run(path, state, key_arguments, method)
+    said = {name: value for name, value in key_arguments.items() if name in state["args"]}  # MCD's keeps some back
+    _require_same_run(path, state, said, method)
     return state
 
 

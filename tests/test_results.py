@@ -1,8 +1,10 @@
 """Rows of results/: what is refused, what replaces what, what is averaged, and how it stands beside the published."""
 
+import fcntl
 import hashlib
 import json
 import math
+import os
 from dataclasses import fields, replace
 
 import pytest
@@ -108,6 +110,24 @@ def test_the_file_of_the_repository_is_sound():
     assert len({each.key for each in found}) == len(found)
     words = {word for each in found for word in each.command.split()}
     assert not [word for word in words if word.startswith(("/", "~"))], "a command names a place on one machine"
+
+
+def test_rows_are_gathered_by_one_process_at_a_time(tmp_path, monkeypatch):
+    merge = rows.merge
+
+    def merge_alone(old, new):
+        handle = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)
+        return merge(old, new)
+
+    monkeypatch.setattr(rows, "merge", merge_alone)
+    for seed in (1, 2):
+        rows.gather([row(seed=seed)], tmp_path / "rows.csv")
+    assert [each.seed for each in rows.read(tmp_path / "rows.csv")] == [1, 2]
+    monkeypatch.setattr(rows, "merge", merge)
+    rows.gather([row()], tmp_path / "new" / "rows.csv")  # in a folder that is not there yet
 
 
 def test_the_same_again_replaces_its_row_and_keeps_its_experiments():

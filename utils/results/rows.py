@@ -15,7 +15,7 @@ from utils.cli.parser import Role
 from utils.errors import UserError, one_line
 from utils.evaluation.benchmark import BENCHMARKS
 from utils.evaluation.names import METRICS
-from utils.files import REPOSITORY, atomic_write, file_sha256, read_json
+from utils.files import REPOSITORY, atomic_write, file_sha256, one_at_a_time, read_json
 
 MEASURED = REPOSITORY / "results" / "measured.csv"
 PAPER = "paper"  # the experiment of full runs with the papers' settings
@@ -185,8 +185,9 @@ def merge(old: Iterable[R], new: Iterable[R]) -> list[R]:
 
 def gather(new: Sequence[R], path: Path = MEASURED) -> None:
     """Put rows into a CSV beside those that are there."""
-    everything = merge(read(path, type(new[0])), new)
-    write(everything, path)
+    with one_at_a_time(path.parent):  # what another process gathers meanwhile would be written over
+        everything = merge(read(path, type(new[0])), new)
+        write(everything, path)
     print(f"{path}: {len(new)} rows gathered, {len(everything)} in all\n")
 
 

@@ -162,6 +162,9 @@ def test_images_of_another_size_get_the_test_transform(evaluated):
     torch.testing.assert_close(detector.score([picture]), expected)
     with pytest.raises(ValueError, match="uint8"):
         detector.score(torch.rand(2, 3, 32, 32))
+    for single in (torch.rand(3, 32, 32), torch.zeros(32, 32, 3, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"expected \(3, H, W\) uint8, got"):
+            detector.score([single])
     with pytest.raises(ValueError, match="PIL images or paths, got ndarray"):
         detector.score([np.asarray(picture)])
 

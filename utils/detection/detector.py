@@ -213,6 +213,8 @@ def fitted_score(
 
 def _rgb(image: ImageLike | Tensor) -> Image.Image:
     if isinstance(image, Tensor):
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"expected (3, H, W) uint8, got {tuple(image.shape)} {image.dtype}")
         return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
     if not isinstance(image, (Image.Image, str, Path)):
         raise ValueError(f"expected a tensor, PIL images or paths, got {type(image).__name__}")

@@ -158,6 +158,9 @@ def test_a_finished_run_without_its_state_is_left_alone(reference, tmp_path):
     refused = run(tmp_path, "--seed", "5")
     assert refused.status == 1 and "--seed: 4 in the saved state, 5 now" in refused.err
     assert before == {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    truncate(path / "checkpoint_4.pth.tar")
+    refused = run(tmp_path)
+    assert refused.status == 1 and "checkpoint_4.pth.tar is damaged" in refused.err and "--resume none" in refused.err
     assert run(tmp_path, "--resume", "none", "--seed", "5").status == 0
     assert (path / "checkpoint_4.pth.tar").read_bytes() != before[path / "checkpoint_4.pth.tar"]
 

@@ -38,7 +38,10 @@ def saved_state(folder: RunFolder, resume: str, key_arguments: Mapping[str, Any]
 
 def finished_state(path: Path, key_arguments: Mapping[str, Any], method: str) -> dict[str, Any]:
     """What the network of a finished run says of it, where its state is gone; UserErrors as in `saved_state`."""
-    content = checkpoint.load(path)
+    try:
+        content = checkpoint.load(path)
+    except checkpoint.DamagedFile as error:
+        raise UserError(f"{error}\n  go on with : --resume none, which begins anew") from error
     state = {"finished": True, "method": content.get("method", "unknown"), "args": content.get("args") or {}}
     said = {name: value for name, value in key_arguments.items() if name in state["args"]}  # MCD's keeps some back
     _require_same_run(path, state, said, method)

@@ -109,6 +109,7 @@ def parsed(module, *words):
         ("epochs: {a: 1}", "--epochs is neither a value nor a list of values"),
         ("loss: best", "--loss: invalid choice: 'best' (choose from "),
         ("cosine: maybe", "--cosine: maybe is neither true nor false"),
+        ("config: more.yaml", "config: a file of options names no further one"),
         ("normalize: true", "--normalize has no function here"),
         ("epochs: 3\nseed: [", "it is not YAML: while parsing a flow node"),
         ("just words", "it has no lines `option: value`"),

@@ -367,6 +367,7 @@ def test_mistakes_are_answered(checkpoint, evaluated, tmp_path):
         (("--ckpt", good, "--fit", empty, "--reference", good / "x.npz"), 1, "pass --reference FILE"),
         (("--ckpt", good, "--fit", tmp_path / "images"), 1, "too few"),
         (("--ckpt", good), 2, "--images"),
+        (("--ckpt", good, "--images", empty, "--csv", "x", "--json", "x"), 2, "both x; give one of them another name"),
         (("--ckpt", good, "--images", empty, "--K", 3), 2, "--fit"),
         (("--ckpt", good, "--images", empty, "--sheet", "a.jpg"), 2, ".png"),
         (("--ckpt", good, "--images", empty, "--csv", tmp_path), 2, "is a folder"),

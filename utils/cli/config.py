@@ -54,6 +54,8 @@ class ConfigParser(OptionParser):
     def _words(self, path: Path) -> list[str]:
         """The command line that the file stands for."""
         values = _read(path, self.error)
+        if "config" in values:
+            self.error("config: a file of options names no further one")
         options = self.options()
         if command := values.get("command"):
             if self.prog not in str(command).split():

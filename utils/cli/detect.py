@@ -57,3 +57,5 @@ def _check(parser: OptionParser, args: argparse.Namespace) -> None:
     for flag, path in (("--csv", args.csv), ("--json", args.json), ("--sheet", args.sheet)):
         if path and path.is_dir():
             parser.error(f"{flag} {path} is a folder; give the name of a file")
+    if args.csv and args.csv == args.json:
+        parser.error(f"--csv and --json are both {args.csv}; give one of them another name")

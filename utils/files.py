@@ -136,7 +136,7 @@ def _is_locked_here(handle: int) -> bool:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Context that processes are in one after the other for the same folder, where its file system has locks."""
+    """Context of which a folder has one at a time, over all processes; on a file system without locks, any number."""
     handle = None
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -106,7 +106,7 @@ def least_likely_gaussian_samples(
 
 
 def place(means: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
-    """mu_k + L z: (C, select, d) samples from means (C, d), factor L (d, d) and noise z (C, select, d) on the CPU."""
+    """mu_k + L z: (C, select, d) samples from means (C, d), factor L (d, d) and noise z (C, select, d) anywhere."""
     noise = _sent(noise.to(means.dtype), means.device)
     with torch.autocast(means.device.type, enabled=False):
         return means[:, None] + (noise.flatten(0, 1) @ factor.T).view_as(noise)

@@ -26,6 +26,7 @@ from utils.evaluation.score_parts import Ingredients, Score
 from utils.evaluation.scores import majority_vote, nearest_prototype
 from utils.prototypes import class_directions, class_means
 
+ID_TRAIN = "ID train"
 ID_TEST = "ID test"
 WHOLE_ID_TEST = "whole ID test"
 
@@ -112,7 +113,7 @@ def evaluate(
     """
     on_device = train.to(given.device)
     sets = {name: found.to(given.device) for name, found in {ID_TEST: test, **ood}.items()}
-    bank = unit_penultimate(on_device, "ID train")
+    bank = unit_penultimate(on_device, ID_TRAIN)
     unit = {name: unit_penultimate(found, name) for name, found in sets.items()}
     of_ood = {name: rows for name, rows in unit.items() if name != ID_TEST}
     means = class_means(bank, on_device.labels, given.num_classes)

@@ -12,7 +12,7 @@ from utils.data.ood_sets import MissingSet, load_ood
 from utils.data.ood_table import find_ood_set
 from utils.errors import UserError
 from utils.evaluation.benchmark import Benchmark
-from utils.evaluation.evaluation import ID_TEST, WHOLE_ID_TEST
+from utils.evaluation.evaluation import ID_TEST, ID_TRAIN, WHOLE_ID_TEST
 from utils.files import REPOSITORY
 
 
@@ -73,7 +73,7 @@ def load_ood_sets(
         except MissingSet as error:
             missing[error.name] = str(error)
             continue
-        if images.name in (*found, "ID train", ID_TEST, WHOLE_ID_TEST):
+        if images.name in (*found, ID_TRAIN, ID_TEST, WHOLE_ID_TEST):
             raise UserError(f"two sets of images are called {images.name}; give one another name by NAME=PATH")
         official = images.official_complete and bool(group)
         found[images.name] = OODImages(images, images, of, official, group)

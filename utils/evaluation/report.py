@@ -14,7 +14,7 @@ from utils.data.id_sets import IDData
 from utils.evaluation import feature_plots, plots, tables
 from utils.evaluation.bootstrap import LEVEL, interval
 from utils.evaluation.drawing import Album
-from utils.evaluation.evaluation import ID_TEST, Evaluation, ScoreResult
+from utils.evaluation.evaluation import ID_TEST, ID_TRAIN, Evaluation, ScoreResult
 from utils.evaluation.names import ORIENTATION
 from utils.evaluation.ood import OODSets
 from utils.evaluation.projection import MOST_POINTS, project, sample_rows
@@ -67,7 +67,7 @@ def about(checkpoint: Checkpoint, data: IDData, ood: OODSets, settings: Mapping[
     Args:
         settings: the command line by option, as JSON knows it.
     """
-    images = {"ID train": data.train, ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
+    images = {ID_TRAIN: data.train, ID_TEST: data.test, **{each.name: each.images for each in ood.sets}}
     return {
         "checkpoint": {
             "path": portable(checkpoint.path),

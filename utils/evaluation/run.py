@@ -16,7 +16,7 @@ from utils.data.images import ImageSet
 from utils.data.ood_sets import MissingSet, load_ood
 from utils.errors import note
 from utils.evaluation.benchmark import Benchmark
-from utils.evaluation.evaluation import ID_TEST, WHOLE_ID_TEST, Evaluation, evaluate, unit_penultimate
+from utils.evaluation.evaluation import ID_TEST, ID_TRAIN, WHOLE_ID_TEST, Evaluation, evaluate, unit_penultimate
 from utils.evaluation.features import Features, extract, placed
 from utils.evaluation.linear_probe import augmented_batches, probe_accuracy
 from utils.evaluation.neighbours import CANDIDATES, choose_k
@@ -132,7 +132,7 @@ class _KChoice:
         self, id_features: Features, images: ImageSet, usual: int | None, candidates: Sequence[int]
     ) -> tuple[int, str]:
         """As `choose_k`, with the AUROCs in words."""
-        sides = (self._train, "ID train"), (id_features, "ID test"), (self._features_of(images), images.name)
+        sides = (self._train, ID_TRAIN), (id_features, ID_TEST), (self._features_of(images), images.name)
         rows = (unit_penultimate(features.to(self._device), name) for features, name in sides)
         k, aurocs = choose_k(*rows, usual, candidates)
         return k, ", ".join(f"{each}: {100 * auroc:.2f}" for each, auroc in aurocs.items())
